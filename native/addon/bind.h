@@ -1,0 +1,38 @@
+// The JavaScript faces of the addon's objects: plain objects whose functions carry their C++ object with them, so that
+// there is no `this` to unwrap or to confuse. Functions answer 0, an object, or a NetBSD errno; lib/native.ts types
+// them, and only lib calls them, with arguments that it has checked.
+#pragma once
+
+#include <napi.h>
+
+#include "objects.h"
+
+namespace nvmm {
+
+Napi::Value bind(Napi::Env env, std::shared_ptr<File> file);
+Napi::Value bind(Napi::Env env, std::shared_ptr<Machine> machine);
+Napi::Value bind(Napi::Env env, std::shared_ptr<Memory> memory);
+Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu);
+
+// What the compiled code says of every struct, field, mask and request: { structs, bits, ioctls }.
+Napi::Value describeAbi(const Napi::CallbackInfo& info);
+
+// An ArrayBuffer over memory that `owner` keeps alive.
+template <typename Owner>
+Napi::ArrayBuffer viewOf(Napi::Env env, void* data, size_t size, std::shared_ptr<Owner> owner) {
+  return Napi::ArrayBuffer::New(
+      env, data, size, [](Napi::Env, void*, std::shared_ptr<Owner>* kept) { delete kept; },
+      new std::shared_ptr<Owner>(std::move(owner)));
+}
+
+// Sets `name` of `object` to a function that calls `method`.
+template <typename Method>
+void define(Napi::Object object, const char* name, Method method) {
+  object.Set(name, Napi::Function::New(object.Env(), std::move(method), name));
+}
+
+inline uint64_t integer(const Napi::Value& value) {
+  return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
+}
+
+}  // namespace nvmm

@@ -1,0 +1,43 @@
+#include <algorithm>
+#include <cstring>
+
+#include "bind.h"
+
+namespace nvmm {
+
+Napi::Value bind(Napi::Env env, std::shared_ptr<File> file) {
+  auto object = Napi::Object::New(env);
+
+  // capability(into: Uint8Array of 104 bytes)
+  define(object, "capability", [file](const Napi::CallbackInfo& info) {
+    abi::nvmm_ioc_capability argument = {};
+    const int error = file->ioctl(abi::NVMM_IOC_CAPABILITY, &argument);
+    auto into = info[0].As<Napi::Uint8Array>();
+    if (error == 0) memcpy(into.Data(), &argument.cap, std::min(into.ByteLength(), sizeof argument.cap));
+    return Napi::Number::New(info.Env(), error);
+  });
+
+  // machineInfo(id, into: Uint8Array of 32 bytes)
+  define(object, "machineInfo", [file](const Napi::CallbackInfo& info) {
+    abi::nvmm_ctl_mach_info data = {};
+    data.machid = info[0].As<Napi::Number>().Uint32Value();
+    const int error = file->machineInfo(&data);
+    auto into = info[1].As<Napi::Uint8Array>();
+    if (error == 0) memcpy(into.Data(), &data, std::min(into.ByteLength(), sizeof data));
+    return Napi::Number::New(info.Env(), error);
+  });
+
+  define(object, "createMachine", [file](const Napi::CallbackInfo& info) -> Napi::Value {
+    std::shared_ptr<Machine> machine;
+    const int error = Machine::create(file, &machine);
+    if (error != 0) return Napi::Number::New(info.Env(), error);
+    return bind(info.Env(), std::move(machine));
+  });
+
+  define(object, "close",
+         [file](const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), file->close()); });
+
+  return object;
+}
+
+}  // namespace nvmm

@@ -1,0 +1,179 @@
+#include <sys/mman.h>
+
+#include <chrono>
+#include <thread>
+
+#include "kicker.h"
+#include "objects.h"
+
+namespace nvmm {
+
+const std::shared_ptr<RunnerThread>& RunnerThread::current() {
+  struct Registration {
+    std::shared_ptr<RunnerThread> thread = std::make_shared<RunnerThread>();
+    ~Registration() { thread->ended(); }
+  };
+  static thread_local Registration registration;
+  return registration.thread;
+}
+
+void RunnerThread::kick(File& file) {
+  std::lock_guard<std::mutex> guard(lock_);
+  if (alive_) file.kick(thread_);
+}
+
+void RunnerThread::ended() {
+  std::lock_guard<std::mutex> guard(lock_);
+  alive_ = false;
+}
+
+int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField, bool watch,
+                 std::shared_ptr<Vcpu>* result) {
+  abi::nvmm_ioc_vcpu_create argument = {machine->id(), id};
+  int error = machine->ioctl(abi::NVMM_IOC_VCPU_CREATE, &argument);
+  if (error != 0) return error;
+  // From here on the destructor takes the VCPU back, which the C library forgets where the mapping fails.
+  std::shared_ptr<Vcpu> vcpu(new Vcpu(machine, id, hasStopField));
+  void* comm;
+  error = machine->file().mapComm(abi::commOffset(machine->id(), id), &comm);
+  if (error != 0) return error;
+  vcpu->comm_ = static_cast<abi::nvmm_comm_page_v2*>(comm);
+  machine->add(vcpu);
+  Kicker::instance().add(vcpu, watch);
+  *result = std::move(vcpu);
+  return netbsd::kOK;
+}
+
+Vcpu::~Vcpu() {
+  destroy();
+  if (comm_ != nullptr) munmap(comm_, abi::kPageSize);
+}
+
+int Vcpu::claim() {
+  for (;;) {
+    State idle = State::Idle;
+    if (!state_.compare_exchange_strong(idle, State::Running)) return netbsd::kBUSY;
+    if (!machine_->exclusive()) break;
+    release();
+    machine_->waitForExclusive();
+  }
+  if (!destroyed_) return netbsd::kOK;
+  release();
+  return netbsd::kNOENT;
+}
+
+int Vcpu::run() {
+  int error = claim();
+  if (error != 0) return error;
+  error = enter();
+  release();
+  return error;
+}
+
+int Vcpu::runClaimed() {
+  blocksCaller_ = false;
+  const int error = enter();
+  blocksCaller_ = true;
+  state_.store(State::Delivering, std::memory_order_release);
+  return error;
+}
+
+int Vcpu::enter() {
+  if (stopRequested_.load(std::memory_order_acquire)) {
+    consumeStop();
+    *exit_ = {};
+    exit_->reason = abi::NVMM_VCPU_EXIT_STOPPED;
+    return netbsd::kOK;
+  }
+  const auto& thread = RunnerThread::current();
+  if (thread != runner_) {
+    std::lock_guard<std::mutex> guard(lock_);
+    runner_ = thread;
+  }
+  runs_.store(runs() + 1, std::memory_order_relaxed);
+  // Not in memory that JavaScript can write: the ids decide which VCPU runs.
+  abi::nvmm_ioc_vcpu_run argument = {};
+  argument.machid = machine_->id();
+  argument.cpuid = id_;
+  const int error = machine_->file().run(&argument);
+  if (error != 0) return error;
+  // A kick makes the driver say NONE, and every return erases its own stop flag.
+  if ((argument.exit.reason == abi::NVMM_VCPU_EXIT_NONE || argument.exit.reason == abi::NVMM_VCPU_EXIT_STOPPED) &&
+      stopRequested_.load(std::memory_order_acquire)) {
+    consumeStop();
+    argument.exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
+  }
+  *exit_ = argument.exit;
+  return netbsd::kOK;
+}
+
+void Vcpu::storeStop(int32_t value) {
+  if (hasStopField_ && comm_ != nullptr) __atomic_store_n(&comm_->stop, value, __ATOMIC_SEQ_CST);
+}
+
+void Vcpu::consumeStop() {
+  std::lock_guard<std::mutex> guard(lock_);
+  stopRequested_ = false;
+  storeStop(0);
+}
+
+void Vcpu::stop() {
+  {
+    std::lock_guard<std::mutex> guard(lock_);
+    stopRequested_ = true;
+    storeStop(1);
+  }
+  if (!running()) return;
+  kick();
+  Kicker::instance().stopping();
+}
+
+void Vcpu::kick() {
+  std::lock_guard<std::mutex> guard(lock_);
+  if (running() && runner_) runner_->kick(machine_->file());
+}
+
+template <typename Request>
+int Vcpu::whileIdle(Request request) {
+  int error = claim();
+  if (error != 0) return error;
+  error = request();
+  release();
+  return error;
+}
+
+int Vcpu::getState(uint64_t pieces) {
+  return whileIdle([&] {
+    comm_->state_wanted = pieces;
+    abi::nvmm_ioc_vcpu_getstate argument = {machine_->id(), id_};
+    return machine_->ioctl(abi::NVMM_IOC_VCPU_GETSTATE, &argument);
+  });
+}
+
+int Vcpu::configure(uint64_t op, void* conf) {
+  return whileIdle([&] {
+    abi::nvmm_ioc_vcpu_configure argument = {machine_->id(), id_, op, conf};
+    return machine_->ioctl(abi::NVMM_IOC_VCPU_CONFIGURE, &argument);
+  });
+}
+
+void Vcpu::retire() {
+  destroyed_ = true;
+  interrupt();
+}
+
+void Vcpu::interrupt() {
+  while (running()) {
+    stop();
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+}
+
+int Vcpu::destroy() {
+  if (destroyed_) return netbsd::kOK;
+  retire();
+  abi::nvmm_ioc_vcpu_destroy argument = {machine_->id(), id_};
+  return machine_->ioctl(abi::NVMM_IOC_VCPU_DESTROY, &argument);
+}
+
+}  // namespace nvmm
