@@ -1,0 +1,97 @@
+// The typed face of the native modules: everything that lib calls in C++ is declared here, and loaded from here.
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** 0, or a NetBSD errno. */
+export type Errno = number;
+
+/** A device made by nvmm_mock.node: opaque, handed back to the native side. */
+export interface DeviceHandle {
+  readonly __device: unique symbol;
+}
+
+export interface NativeFile {
+  /** CAPABILITY into 104 bytes. */
+  capability(into: Uint8Array): Errno;
+  /** CTL(MACH_INFO) into 32 bytes. */
+  machineInfo(id: number, into: Uint8Array): Errno;
+  createMachine(): NativeMachine | Errno;
+  close(): Errno;
+}
+
+export interface NativeMachine {
+  readonly id: number;
+  configure(op: number): Errno;
+  allocate(size: number): NativeMemory | Errno;
+  unmapGpa(gpa: number, size: number): Errno;
+  /** `watch`: its runs are interrupted from time to time, so that a Worker which runs it can be terminated. */
+  createVcpu(id: number, hasStopField: boolean, watch: boolean): NativeVcpu | Errno;
+  destroy(): Errno;
+}
+
+export interface NativeMemory {
+  /** A buffer over a part of the memory; free() detaches it. */
+  view(offset: number, length: number): ArrayBuffer;
+  map(offset: number, gpa: number, size: number, prot: number): Errno;
+  free(): Errno;
+}
+
+export interface NativeVcpu {
+  /** The comm page; destroy() detaches it. */
+  readonly comm: ArrayBuffer;
+  /** struct nvmm_x86_exit of the last run. */
+  readonly exit: ArrayBuffer;
+  readonly run: () => undefined | Errno;
+  stop(): undefined;
+  /** Begins a run on the VCPU's own thread; `completed` (the first call's, always) is called when it has ended. */
+  startRun(completed: (error: Errno) => void): Errno;
+  getState(pieces: number): Errno;
+  configure(op: number, conf: Uint8Array): Errno;
+  destroy(): Errno;
+}
+
+export interface NativeModule {
+  /** `handle` null opens the kernel's device. */
+  open(handle: DeviceHandle | null, path: string, root: boolean): NativeFile | Errno;
+  /** The interface as it was compiled, for tests. */
+  describeAbi(): {
+    structs: Record<string, { size: number; align: number }>;
+    fields: Record<string, { offset: number; size: number }>;
+    masks: Record<string, bigint>;
+    ioctls: Record<string, number>;
+  };
+}
+
+export interface NativeMockModule {
+  createDevice(options: {
+    vendor: string;
+    kernelVersion: number;
+    maxMachines: number;
+    maxVcpus: number;
+    maxRam: number;
+    timeSlice: number;
+  }): DeviceHandle;
+  /** The device that all environments of this process share. */
+  sharedDevice(): DeviceHandle;
+  counters(handle: DeviceHandle): { ioctls: number[]; exits: number[]; instructions: number };
+}
+
+const require = createRequire(import.meta.url);
+const packageFolder = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Loads build/Release/NAME.node, or the one in the folder that NVMM_BUILD_DIR names (sanitizer builds). */
+export function loadNative(name: string): unknown {
+  const file = join(process.env['NVMM_BUILD_DIR'] ?? join(packageFolder, 'build', 'Release'), `${name}.node`);
+  try {
+    return require(file);
+  } catch (error) {
+    throw new Error(`The native module ${file} could not be loaded. Build it with: npm rebuild nvmm`, { cause: error });
+  }
+}
+
+let native: NativeModule | undefined;
+let mock: NativeMockModule | undefined;
+
+export const nativeModule = (): NativeModule => (native ??= loadNative('nvmm') as NativeModule);
+export const nativeMockModule = (): NativeMockModule => (mock ??= loadNative('nvmm_mock') as NativeMockModule);

@@ -1,0 +1,264 @@
+import { inspect } from 'node:util';
+import { boolean, integer, options } from './arguments.js';
+import { check, NvmmError, requestError } from './errors.js';
+import { checkEvent, EventSlot, type VcpuEvent } from './event.js';
+import { errnoNumber } from './errno.js';
+import { Exit } from './exit.js';
+import type { Machine } from './machine.js';
+import type { Errno, NativeVcpu } from './native.js';
+import { VcpuState } from './state.js';
+import { COMM, CONF_CPUID, CONF_CPUID_SIZE, CONF_TPR_SIZE } from './x86/layout.js';
+import { dump } from './x86/dump.js';
+import { StateFlag } from './x86/registers.js';
+
+const ENOENT = errnoNumber('ENOENT');
+const EBUSY = errnoNumber('EBUSY');
+
+const CONF_CPUID_OP = 200;
+const CONF_TPR_OP = 201;
+
+/** 32-bit registers of a CPUID leaf; those that are not named are 0. */
+export interface CpuidRegisters {
+  eax?: number;
+  ebx?: number;
+  ecx?: number;
+  edx?: number;
+}
+
+/** What `vcpu.configureCpuid` does with one leaf. Neither `mask` nor `exit` removes the leaf's entry. */
+export interface CpuidConfiguration {
+  /** The leaf, 32 bits; subleaves are not told apart. */
+  leaf: number;
+  /** Clears the bits of `del`, then sets those of `set`, in the driver's answer. */
+  mask?: { set?: CpuidRegisters; del?: CpuidRegisters };
+  /** Ends the run with ExitReason.CPUID instead of answering. */
+  exit?: boolean;
+}
+
+/** Runs that are under way keep their VCPU from being collected: what they report to holds it weakly. */
+const underWay = new Set<Vcpu>();
+
+/**
+ * A virtual processor: `struct nvmm_vcpu`, from `machine.createVcpu()`.
+ *
+ * While it runs, nothing of it can be fetched, changed or configured: EBUSY answers at once. Only {@link stop} and
+ * {@link destroy} are for that time.
+ */
+export class Vcpu implements Disposable {
+  readonly machine: Machine;
+  readonly id: number;
+  /** The registers, on the page that the driver shares. */
+  readonly state: VcpuState;
+  /** The result of the last run. */
+  readonly exit: Exit;
+  readonly #native: NativeVcpu;
+  readonly #run: () => undefined | Errno;
+  readonly #comm: Uint32Array;
+  readonly #reason: Int32Array;
+  readonly #event: EventSlot;
+  readonly #onDestroy: () => void;
+  readonly #completed: (error: Errno) => void;
+  #pending: { resolve: (reason: number) => void; reject: (error: NvmmError) => void } | undefined;
+  #destroyed = false;
+
+  /** @internal */
+  constructor(machine: Machine, id: number, native: NativeVcpu, onDestroy: () => void) {
+    this.machine = machine;
+    this.id = id;
+    this.#native = native;
+    this.#run = native.run;
+    this.state = new VcpuState(native.comm, COMM.state);
+    this.exit = new Exit(native.exit);
+    this.#comm = new Uint32Array(native.comm);
+    this.#reason = new Int32Array(native.exit);
+    this.#event = new EventSlot(native.comm);
+    this.#onDestroy = onDestroy;
+    const weak = new WeakRef(this);
+    this.#completed = (error) => {
+      const vcpu = weak.deref();
+      if (vcpu !== undefined) vcpu.#complete(error);
+    };
+  }
+
+  /** Whether {@link destroy} has been called. */
+  get destroyed(): boolean {
+    return this.#destroyed;
+  }
+
+  /** An asynchronous run is under way. */
+  get running(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  #requireIdle(operation: string): void {
+    if (this.#destroyed) throw requestError(ENOENT, operation);
+    if (this.#pending !== undefined) throw requestError(EBUSY, operation);
+  }
+
+  /**
+   * nvmm_vcpu_getstate: makes the pieces in `flags` (`StateFlag`, combined with |) true in {@link state}. A system call is
+   * made only for those that are not true already.
+   *
+   * @throws NvmmError EBUSY while the VCPU runs.
+   */
+  getState(flags: number): void {
+    integer('flags', flags, 0, StateFlag.ALL);
+    this.#requireIdle('NVMM_IOC_VCPU_GETSTATE');
+    const missing = flags & ~this.#comm[COMM.state_cached / 4]!;
+    if (missing !== 0) check(this.#native.getState(missing), 'NVMM_IOC_VCPU_GETSTATE');
+  }
+
+  /**
+   * nvmm_vcpu_setstate: the pieces in `flags` take effect at the next run, as {@link state} holds them then. Makes no
+   * system call. To change a part of a piece, get that piece first.
+   *
+   * @throws NvmmError EBUSY while the VCPU runs.
+   */
+  setState(flags: number): void {
+    integer('flags', flags, 0, StateFlag.ALL);
+    this.#requireIdle('nvmm_vcpu_setstate');
+    this.#comm[COMM.state_commit / 4]! |= flags;
+    this.#comm[COMM.state_cached / 4]! |= flags;
+  }
+
+  /**
+   * nvmm_vcpu_inject: delivers an event to the guest at the next run, before its first instruction. Makes no system call.
+   * The driver does not arbitrate: an interrupt is delivered whatever IF says (AMD) or makes the run INVALID (Intel).
+   *
+   * @param how.replace puts the event in the place of one that still waits, which is lost then.
+   * @throws NvmmError EAGAIN if one waits already, or the driver is about to deliver one again.
+   * @throws RangeError for exceptions that cannot be injected: 0 (#DE), 2, 3, 31.
+   */
+  inject(event: VcpuEvent, how: { replace?: boolean } = {}): void {
+    const checkedEvent = checkEvent(event);
+    const { replace = false } = options('options of inject', how, ['replace']);
+    boolean('replace', replace);
+    this.#requireIdle('nvmm_vcpu_inject');
+    if (!replace && (this.#event.committed || this.exit.exitState.evtPending)) {
+      throw new NvmmError(
+        'EAGAIN',
+        'nvmm_vcpu_inject',
+        'An event waits to be delivered already: run first, or inject with { replace: true } and lose that one.',
+      );
+    }
+    this.#event.commit(checkedEvent);
+  }
+
+  /**
+   * nvmm_vcpu_run: runs the guest until something happens, and blocks this thread meanwhile.
+   *
+   * @returns one of `ExitReason`; {@link exit} holds the rest. NONE can come at any time and asks only to run again.
+   * @throws NvmmError EBUSY while the VCPU runs already; EINVAL if an injected event is not acceptable.
+   */
+  run(): number {
+    const error = this.#run();
+    if (error !== undefined) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
+    return this.#reason[0]!;
+  }
+
+  /**
+   * The same on a thread that the VCPU keeps for itself: the event loop stays free.
+   *
+   * @returns what {@link run} returns. Rejects with what it throws; ENOENT if the VCPU is destroyed meanwhile.
+   */
+  runAsync(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const error = this.#native.startRun(this.#completed);
+      if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
+      this.#pending = { resolve, reject };
+      underWay.add(this);
+    });
+  }
+
+  #complete(error: Errno): void {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    underWay.delete(this);
+    const errno = this.#destroyed ? ENOENT : error;
+    if (errno === 0) pending?.resolve(this.#reason[0]!);
+    else pending?.reject(requestError(errno, 'NVMM_IOC_VCPU_RUN'));
+  }
+
+  /**
+   * nvmm_vcpu_stop: ends one run with STOPPED, the present one or else the next. Never lost; works from any thread that
+   * has this VCPU.
+   */
+  stop(): void {
+    this.#native.stop();
+  }
+
+  /**
+   * nvmm_vcpu_configure(CPUID): what the guest sees of one CPUID leaf.
+   *
+   * @throws NvmmError ENOBUFS beyond `capability.confCpuidMaxops` leaves; EBUSY while the VCPU runs.
+   */
+  configureCpuid(configuration: CpuidConfiguration): void {
+    const given = options('configuration', configuration, ['leaf', 'mask', 'exit']);
+    const leaf = integer('leaf', given.leaf, 0, 0xffff_ffff);
+    const exit = given.exit === undefined ? false : boolean('exit', given.exit);
+    const mask = given.mask === undefined ? undefined : options('mask', given.mask, ['set', 'del']);
+    if (exit && mask !== undefined) throw new TypeError('A leaf has either a mask or an exit, not both.');
+    const conf = new Uint8Array(CONF_CPUID_SIZE);
+    const view = new DataView(conf.buffer);
+    view.setUint32(CONF_CPUID.bits, (mask === undefined ? 0 : 1) | (exit ? 2 : 0), true);
+    view.setUint32(CONF_CPUID.leaf, leaf, true);
+    for (const part of ['set', 'del'] as const) {
+      const names = ['eax', 'ebx', 'ecx', 'edx'] as const;
+      const registers = options(`mask.${part}`, mask?.[part], names);
+      names.forEach((name, i) => {
+        const value = integer(`mask.${part}.${name}`, registers[name] ?? 0, 0, 0xffff_ffff);
+        view.setUint32(CONF_CPUID[part] + 4 * i, value, true);
+      });
+    }
+    this.#configure(CONF_CPUID_OP, conf);
+  }
+
+  /**
+   * nvmm_vcpu_configure(TPR): whether a write of CR8 ends the run with TPR_CHANGED. Intel only: see
+   * `capability.vcpuConfSupport`.
+   *
+   * @throws NvmmError EINVAL where the processor is AMD's; EBUSY while the VCPU runs.
+   */
+  configureTpr(configuration: { exitChanged: boolean }): void {
+    const given = options('configuration', configuration, ['exitChanged']);
+    const conf = new Uint8Array(CONF_TPR_SIZE);
+    conf[0] = boolean('exitChanged', given.exitChanged) ? 1 : 0;
+    this.#configure(CONF_TPR_OP, conf);
+  }
+
+  #configure(op: number, conf: Uint8Array): void {
+    this.#requireIdle('NVMM_IOC_VCPU_CONFIGURE');
+    check(this.#native.configure(op, conf), 'NVMM_IOC_VCPU_CONFIGURE');
+  }
+
+  /** nvmm_vcpu_dump: the main registers as text, one a line. Fetches all state. */
+  dump(): string {
+    this.getState(StateFlag.ALL);
+    return dump(this.id, this.state);
+  }
+
+  /**
+   * nvmm_vcpu_destroy: stops the VCPU if it runs, waits for that, and gives it back. Its state has length 0 then.
+   * Harmless when repeated.
+   */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    const errno = this.#native.destroy();
+    this.#onDestroy();
+    if (errno !== 0) throw requestError(errno, 'NVMM_IOC_VCPU_DESTROY');
+  }
+
+  [Symbol.dispose](): void {
+    this.destroy();
+  }
+
+  /** What `console.log(vcpu)` shows: what is known of the registers without a system call. */
+  [inspect.custom](): string {
+    if (this.#destroyed) return `Vcpu ${this.id} (destroyed)`;
+    const cached = this.#comm[COMM.state_cached / 4]!;
+    const needed = StateFlag.GPRS | StateFlag.SEGS | StateFlag.CRS | StateFlag.MSRS;
+    if (this.running || (cached & needed) !== needed) return `Vcpu ${this.id} (getState() first to see its registers)`;
+    return dump(this.id, this.state);
+  }
+}
