@@ -1,0 +1,116 @@
+import { expect } from 'chai';
+import { ExitReason, Gpr, StateFlag, type Machine, type Nvmm } from 'nvmm';
+import { onEachDevice } from '../support/devices.js';
+import { expectCode } from '../support/expect.js';
+import { bytes, CODE, realMode, runOn } from '../support/guest.js';
+
+const SPIN = bytes('ebfe'); // jmp $
+const OUT_LOOP = bytes('e610 ebfc'); // out 0x10, al; jmp back
+
+/** Runs on the VCPU's own thread until something other than NONE happens. */
+async function runOnAsync(vcpu: { runAsync(): Promise<number> }): Promise<number> {
+  for (;;) {
+    const reason = await vcpu.runAsync();
+    if (reason !== ExitReason.NONE) return reason;
+  }
+}
+
+onEachDevice('stopping, and runs on a thread', (device) => {
+  let nvmm: Nvmm;
+  let machine: Machine;
+  beforeEach(() => {
+    nvmm = device.open();
+    machine = nvmm.createMachine();
+  });
+  afterEach(() => {
+    nvmm.close();
+  });
+
+  it('a stop before a run ends that run, and no other', () => {
+    const { vcpu } = realMode(machine, OUT_LOOP);
+    vcpu.stop();
+    vcpu.stop();
+    expect(vcpu.run()).to.equal(ExitReason.STOPPED);
+    expect(vcpu.exit.exitState.valid).to.be.false;
+    expect(runOn(vcpu)).to.equal(ExitReason.IO);
+    vcpu.getState(StateFlag.GPRS);
+    expect(vcpu.state.gprs[Gpr.RIP]).to.equal(BigInt(CODE));
+  });
+
+  it('a stop ends a guest that makes no exits', async () => {
+    const { vcpu } = realMode(machine, SPIN);
+    for (let i = 0; i < 5; i++) {
+      const run = runOnAsync(vcpu);
+      await new Promise(setImmediate);
+      vcpu.stop();
+      expect(await run).to.equal(ExitReason.STOPPED);
+    }
+  });
+
+  it('runs on a thread give the same exits', async () => {
+    const { vcpu } = realMode(machine, OUT_LOOP);
+    for (let i = 0; i < 100; i++) {
+      expect(await runOnAsync(vcpu)).to.equal(ExitReason.IO);
+      vcpu.state.gprs[Gpr.RIP] = vcpu.exit.io.npc;
+      vcpu.setState(StateFlag.GPRS);
+    }
+  });
+
+  it('what the driver would block on answers EBUSY during a run', async () => {
+    const { memory, vcpu } = realMode(machine, SPIN);
+    const run = runOnAsync(vcpu);
+    expect(vcpu.running).to.be.true;
+    expectCode('EBUSY', () => vcpu.run());
+    expectCode('EBUSY', () => {
+      vcpu.getState(StateFlag.DRS);
+    });
+    expectCode('EBUSY', () => {
+      vcpu.setState(StateFlag.DRS);
+    });
+    expectCode('EBUSY', () => {
+      vcpu.inject({ type: 'INTR', vector: 32 });
+    });
+    expectCode('EBUSY', () => {
+      vcpu.configureCpuid({ leaf: 1 });
+    });
+    expectCode('EBUSY', () => machine.allocate(4096));
+    expectCode('EBUSY', () => {
+      memory.free();
+    });
+    expectCode('EBUSY', () => nvmm.machineInfo(machine.id));
+    await vcpu.runAsync().then(
+      () => expect.fail('a second run'),
+      (error: unknown) => expect(error).to.include({ code: 'EBUSY' }),
+    );
+    machine.createVcpu(1).destroy(); // others are not concerned
+    vcpu.stop();
+    expect(await run).to.equal(ExitReason.STOPPED);
+    machine.allocate(4096);
+  });
+
+  it('destroying stops first', async () => {
+    const { vcpu } = realMode(machine, SPIN);
+    const run = vcpu.runAsync().then(
+      () => 'ended',
+      (error: unknown) => (error as { code: string }).code,
+    );
+    machine.destroy();
+    expect(await run).to.equal('ENOENT');
+    expect(vcpu.destroyed).to.be.true;
+  });
+
+  it('several VCPUs run at once', async () => {
+    const { vcpu } = realMode(machine, SPIN);
+    const others = Array.from({ length: 7 }, (_, i) => {
+      const other = machine.createVcpu(i + 1);
+      other.state.segs[1]!.set({ selector: 0, base: 0n });
+      other.state.gprs[Gpr.RIP] = BigInt(CODE);
+      other.setState(StateFlag.SEGS | StateFlag.GPRS);
+      return other;
+    });
+    const runs = [vcpu, ...others].map(runOnAsync);
+    await new Promise(setImmediate);
+    for (const one of [vcpu, ...others]) one.stop();
+    expect(await Promise.all(runs)).to.deep.equal(Array(8).fill(ExitReason.STOPPED));
+  });
+});

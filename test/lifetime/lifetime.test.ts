@@ -1,0 +1,90 @@
+// Ends of life in every order: each case in a process of its own, which must neither crash nor hang nor complain.
+import { expect } from 'chai';
+import { snippet } from '../support/child.js';
+
+const CODE = {
+  spin: "bytes('ebfe')",
+  outLoop: "bytes('e610 ebfc')",
+};
+
+const cases: Record<string, string> = {
+  'the process ends with everything open': `
+    const { vcpu } = realMode(machine, ${CODE.outLoop});
+    runOn(vcpu);
+    console.log('done');`,
+
+  'the process exits while a VCPU runs on its thread': `
+    const { vcpu } = realMode(machine, ${CODE.spin});
+    vcpu.runAsync();
+    setTimeout(() => { console.log('done'); process.exit(0); }, 50);`,
+
+  'the process exits in the same turn in which a run began': `
+    realMode(machine, ${CODE.spin}).vcpu.runAsync();
+    console.log('done');
+    process.exit(0);`,
+
+  'handles are collected in any state': `
+    for (let round = 0; round < 50; round++) {
+      const own = openNvmm({ device: createMock() });
+      const { vcpu, memory } = realMode(own.createMachine(), ${CODE.outLoop});
+      runOn(vcpu);
+      if (round % 2 === 0) vcpu.destroy();
+      if (round % 3 === 0) memory.free();
+      if (round % 5 === 0) own.close();
+      if (round % 10 === 0) { gc(); await new Promise(setImmediate); }
+    }
+    gc();
+    console.log('done');`,
+
+  'the registers outlive every handle': `
+    let state = (() => realMode(openNvmm({ device: createMock() }).createMachine(), ${CODE.outLoop}).vcpu.state)();
+    for (let i = 0; i < 10; i++) { gc(); await new Promise(setImmediate); }
+    state.gprs[0] = 5n;
+    if (state.gprs[0] !== 5n) throw new Error('lost');
+    console.log('done');`,
+
+  'the memory outlives every handle': `
+    let view = (() => openNvmm({ device: createMock() }).createMachine().allocate(8192).view(4096, 16))();
+    for (let i = 0; i < 10; i++) { gc(); await new Promise(setImmediate); }
+    view[3] = 7;
+    if (view[3] !== 7) throw new Error('lost');
+    console.log('done');`,
+
+  'a VCPU nobody holds finishes its run': `
+    let reasons = [];
+    const run = (vcpu) => vcpu.runAsync().then((reason) => (reason === ExitReason.NONE ? run(vcpu) : reasons.push(reason)));
+    for (let i = 0; i < 20; i++) run(realMode(nvmm.createMachine(), bytes('f4')).vcpu);
+    while (reasons.length < 20) { gc(); await new Promise(setImmediate); }
+    if (reasons.some((reason) => reason !== ExitReason.HALTED)) throw new Error(String(reasons));
+    console.log('done');`,
+
+  'an uncaught exception ends a process whose VCPUs run': `
+    realMode(machine, ${CODE.spin}).vcpu.runAsync();
+    process.on('uncaughtException', (error) => { console.log(error === null ? 'done' : error); process.exit(0); });
+    setImmediate(() => { throw null; });`,
+
+  'a callback that throws null leaves the VCPU usable': `
+    const { vcpu } = realMode(machine, ${CODE.outLoop});
+    process.on('unhandledRejection', (reason) => {
+      if (reason !== null || runOn(vcpu) !== ExitReason.IO) throw new Error('wrong');
+      console.log('done');
+    });
+    vcpu.runAsync().then(() => { throw null; });`,
+
+  'Workers load the addon, run, and are terminated while a VCPU runs': `
+    const { Worker } = await import('node:worker_threads');
+    const workers = Array.from({ length: 4 }, () => new Worker('./dist/test/lifetime/spinning-worker.js', { execArgv: [] }));
+    await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
+    const codes = await Promise.all(workers.map((worker) => worker.terminate()));
+    console.log(codes.every((code) => code === 1) ? 'done' : codes);`,
+};
+
+describe('lifetime', () => {
+  for (const [name, text] of Object.entries(cases)) {
+    it(name, async () => {
+      const ended = await snippet(text, ['--expose-gc']);
+      expect(ended).to.deep.include({ status: 0, signal: null, stderr: '' });
+      expect(ended.stdout.trim()).to.equal('done');
+    });
+  }
+});

@@ -1,0 +1,39 @@
+// Runs TypeScript that was compiled, or a snippet, in a process of its own.
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export const packageFolder = fileURLToPath(new URL('../../..', import.meta.url));
+
+export interface Ended {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `node` with `args` in the package's folder until it ends. */
+export function node(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: packageFolder, env: { ...process.env, ...env } });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.on('error', reject);
+    child.on('close', (status, signal) => {
+      resolve({ status, signal, stdout, stderr });
+    });
+  });
+}
+
+/** Runs an ES module's text, with the package's names and the test guests at hand. */
+export function snippet(text: string, options: string[] = []): Promise<Ended> {
+  const prologue = `
+    import { openNvmm, ExitReason, Gpr, NvmmError, Prot, StateFlag } from 'nvmm';
+    import { createMock } from 'nvmm/mock';
+    import { bytes, realMode, runOn } from './dist/test/support/guest.js';
+    const nvmm = openNvmm({ device: createMock() });
+    const machine = nvmm.createMachine();
+  `;
+  return node([...options, '--input-type=module', '-e', prologue + text]);
+}
