@@ -1,0 +1,52 @@
+#include "descriptors.h"
+
+#include <algorithm>
+
+namespace nvmm::mock {
+
+int Descriptors::install(const std::shared_ptr<OpenFile>& file, bool closeOnExec, int* fd) {
+  const auto free = std::find_if(table_.begin(), table_.end(), [](const Descriptor& d) { return !d.file; });
+  if (free == table_.end()) return netbsd::kMFILE;
+  file->descriptors++;
+  free->file = file;
+  free->closeOnExec = closeOnExec;
+  free->owner.store(file->owner, std::memory_order_release);
+  *fd = kFirst + static_cast<int>(free - table_.begin());
+  return netbsd::kOK;
+}
+
+int Descriptors::open(int flags, int32_t pid, int* fd) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  const bool root = flags & kWriteOnly;  // the driver looks at this one bit
+  const OpenFile file = {root ? kRootOwner : nextOwner_++, root ? 0 : pid, flags & ~kCloexec, 0};
+  return install(std::make_shared<OpenFile>(file), flags & kCloexec, fd);
+}
+
+int Descriptors::duplicate(int fd, int* duplicate) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!valid(fd) || !table_[fd - kFirst].file) return netbsd::kBADF;
+  return install(table_[fd - kFirst].file, false, duplicate);
+}
+
+std::shared_ptr<OpenFile> Descriptors::close(int fd, bool* last) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!valid(fd)) return nullptr;
+  Descriptor& descriptor = table_[fd - kFirst];
+  descriptor.owner.store(kNobody, std::memory_order_release);
+  std::shared_ptr<OpenFile> file;
+  file.swap(descriptor.file);
+  *last = file && --file->descriptors == 0;
+  return file;
+}
+
+std::shared_ptr<OpenFile> Descriptors::file(int fd) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return valid(fd) ? table_[fd - kFirst].file : nullptr;
+}
+
+bool Descriptors::isOpen(const OpenFile& file) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return file.descriptors != 0;
+}
+
+}  // namespace nvmm::mock

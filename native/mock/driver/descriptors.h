@@ -1,0 +1,71 @@
+// The open files of the device, and the descriptors that refer to them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "../../abi/netbsd_errno.h"
+#include "driver.h"
+
+namespace nvmm::mock {
+
+// NetBSD's open(2) flags.
+constexpr int kAccessMode = 3, kWriteOnly = 1, kNonblock = 4, kAppend = 8, kAsync = 0x40, kCloexec = 0x400000;
+
+struct OpenFile {
+  uint64_t owner;
+  int32_t pid;  // of the opener; 0 for the root owner
+  int flags;    // guarded by the table's mutex, like the rest
+  unsigned descriptors;
+
+  bool readable() const { return (flags & kAccessMode) != kWriteOnly; }
+  bool writable() const { return (flags & kAccessMode) != 0; }
+};
+
+class Descriptors {
+ public:
+  // Both take the lowest free number, and answer an errno.
+  int open(int flags, int32_t pid, int* fd);
+  int duplicate(int fd, int* duplicate);
+  // Null where fd is not open. `*last`: no descriptor refers to the file any more.
+  std::shared_ptr<OpenFile> close(int fd, bool* last);
+
+  // Without a lock.
+  uint64_t owner(int fd) const {
+    return valid(fd) ? table_[fd - kFirst].owner.load(std::memory_order_acquire) : kNobody;
+  }
+  // Null where fd is not open.
+  std::shared_ptr<OpenFile> file(int fd);
+  bool isOpen(const OpenFile& file);
+
+  // Calls `use` with the file and its close-on-exec flag, under the table's mutex.
+  template <class Use>
+  int with(int fd, Use use) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!valid(fd) || !table_[fd - kFirst].file) return netbsd::kBADF;
+    Descriptor& descriptor = table_[fd - kFirst];
+    return use(*descriptor.file, descriptor.closeOnExec);
+  }
+
+ private:
+  struct Descriptor {
+    std::atomic<uint64_t> owner{kNobody};
+    std::shared_ptr<OpenFile> file;
+    bool closeOnExec = false;
+  };
+
+  static constexpr int kFirst = 3;  // as in a process with its three standard streams
+  static constexpr int kCount = 1024;
+
+  static bool valid(int fd) { return fd >= kFirst && fd < kFirst + kCount; }
+  int install(const std::shared_ptr<OpenFile>& file, bool closeOnExec, int* fd);
+
+  std::mutex mutex_;
+  std::array<Descriptor, kCount> table_;
+  uint64_t nextOwner_ = kRootOwner + 1;
+};
+
+}  // namespace nvmm::mock

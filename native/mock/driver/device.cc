@@ -1,0 +1,194 @@
+// The system around the driver, as far as a caller sees it: the node, descriptors, system calls and their errnos.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+
+#include "../mock_device.h"
+#include "copy.h"
+#include "descriptors.h"
+#include "driver.h"
+
+namespace nvmm::mock {
+
+using namespace abi;
+
+namespace {
+
+// NetBSD's numbers.
+constexpr uint64_t kFioclex = 0x20006601, kFionclex = 0x20006602;
+constexpr int kProtRead = 1, kProtWrite = 2, kProtExec = 4;
+constexpr int kMapShared = 1, kMapPrivate = 2;
+constexpr int kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4;  // fcntl(2)
+
+int hostProt(int prot) {
+  return (prot & kProtRead ? PROT_READ : 0) | (prot & kProtWrite ? PROT_WRITE : 0) | (prot & kProtExec ? PROT_EXEC : 0);
+}
+
+class SoftwareDevice final : public MockDevice {
+ public:
+  explicit SoftwareDevice(const Options& options) : driver_(options) {}
+
+  int open(const char* path, Access access, int* fd) override {
+    return openRaw(path, kCloexec | (access == Access::Root ? kWriteOnly : 0), 0, fd);
+  }
+
+  int openRaw(const char* path, int flags, uint32_t minor, int* fd) override {
+    *fd = -1;
+    if (std::strcmp(path, kDevicePath) != 0 && minor == 0) return netbsd::kNOENT;
+    if ((flags & kAccessMode) == kAccessMode) return netbsd::kINVAL;
+    if (minor != 0) return netbsd::kXDEV;
+    if (!(flags & kCloexec)) return netbsd::kINVAL;
+    return descriptors_.open(flags, static_cast<int32_t>(::getpid()), fd);
+  }
+
+  int dup(int fd, int* duplicate) override { return descriptors_.duplicate(fd, duplicate); }
+
+  int close(int fd) override {
+    bool last = false;
+    const auto file = descriptors_.close(fd, &last);
+    if (!file) return netbsd::kBADF;
+    if (last) driver_.closeOwner(file->owner);
+    return netbsd::kOK;
+  }
+
+  int ioctl(int fd, uint32_t request, void* argument) override {
+    const uint64_t owner = descriptors_.owner(fd);
+    if (owner == kNobody) return netbsd::kBADF;
+    if (request == NVMM_IOC_MACHINE_CREATE) return createMachine(fd, *static_cast<nvmm_ioc_machine_create*>(argument));
+    return driver_.ioctl(owner, request, argument);
+  }
+
+  int ioctlRaw(int fd, uint64_t request, void* argument) override;
+
+  int mapComm(int fd, uint64_t offset, void** page) override {
+    const uint64_t owner = descriptors_.owner(fd);
+    if (owner == kNobody) return netbsd::kBADF;
+    return driver_.mapComm(owner, offset, PROT_READ | PROT_WRITE, true, page);
+  }
+
+  int mmapRaw(int fd, uint64_t offset, size_t length, int prot, int flags, void** address) override;
+
+  int read(int fd, void*, size_t, int64_t*) override {
+    return descriptors_.with(
+        fd, [](OpenFile& file, bool&) { return file.readable() ? netbsd::kOPNOTSUPP : netbsd::kBADF; });
+  }
+
+  int write(int fd, const void*, size_t, int64_t*) override {
+    return descriptors_.with(
+        fd, [](OpenFile& file, bool&) { return file.writable() ? netbsd::kOPNOTSUPP : netbsd::kBADF; });
+  }
+
+  int fstat(int fd) override { return ifOpen(fd, netbsd::kOPNOTSUPP); }
+
+  int poll(int fd, int64_t* events) override {
+    *events = 0;
+    return ifOpen(fd, netbsd::kOK);
+  }
+
+  int lseek(int fd, int64_t*) override { return ifOpen(fd, netbsd::kSPIPE); }
+
+  int fcntl(int fd, int command, int64_t argument, int64_t* result) override;
+
+  int mprotect(void* address, size_t length, int prot) override;
+
+  void kick(pthread_t thread) override { driver_.kick(thread); }
+
+  Counters counters() const override { return driver_.counters(); }
+
+ private:
+  int ifOpen(int fd, int answer) const { return descriptors_.owner(fd) == kNobody ? netbsd::kBADF : answer; }
+
+  int createMachine(int fd, nvmm_ioc_machine_create& argument) {
+    const auto file = descriptors_.file(fd);
+    if (!file) return netbsd::kBADF;
+    uint32_t machid;
+    if (const int error = driver_.createMachine({file->owner, file->pid}, &machid)) return error;
+    // Closed meanwhile: the close may have passed this machine's slot before it was taken.
+    if (!descriptors_.isOpen(*file)) return driver_.closeOwner(file->owner), netbsd::kBADF;
+    argument.machid = machid;
+    return netbsd::kOK;
+  }
+
+  Descriptors descriptors_;
+  Driver driver_;
+
+  // What mmapRaw was asked for by address: the most that mprotect may grant, which the host does not remember.
+  std::mutex pagesMutex_;
+  std::unordered_map<uintptr_t, int> maxProt_;
+};
+
+int SoftwareDevice::ioctlRaw(int fd, uint64_t request, void* argument) {
+  if (request == kFioclex || request == kFionclex) {
+    return descriptors_.with(fd, [&](OpenFile&, bool& closeOnExec) {
+      closeOnExec = request == kFioclex;
+      return netbsd::kOK;
+    });
+  }
+  if (descriptors_.owner(fd) == kNobody) return netbsd::kBADF;
+  const size_t size = request >> kIocParmShift & kIocParmMask;
+  alignas(16) uint8_t buffer[kPageSize];
+  if (size > sizeof buffer) return netbsd::kNOTTY;
+  if (request & kIocIn) {
+    if (!copyIn(buffer, argument, size)) return netbsd::kFAULT;
+  } else {
+    std::memset(buffer, 0, size);
+  }
+  // The driver compares all bits: one above 31 makes a request unknown.
+  const int error = request >> 32 ? netbsd::kINVAL : ioctl(fd, static_cast<uint32_t>(request), buffer);
+  if (error == netbsd::kOK && request & kIocOut && !copyOut(buffer, argument, size)) return netbsd::kFAULT;
+  return error;
+}
+
+int SoftwareDevice::mmapRaw(int fd, uint64_t offset, size_t length, int prot, int flags, void** address) {
+  const uint64_t owner = descriptors_.owner(fd);
+  if (owner == kNobody) return netbsd::kBADF;
+  const size_t pageOffset = offset % kPageSize;
+  const bool isPrivate = flags & kMapPrivate;
+  if (length == 0 || (flags & kMapShared && isPrivate)) return netbsd::kINVAL;
+  if (prot & kProtExec) return netbsd::kACCES;
+  if (length > kPageSize - pageOffset) return netbsd::kINVAL;
+  const int protection = hostProt(prot);
+  if (const int error = driver_.mapComm(owner, offset, protection, flags & kMapShared, address)) return error;
+  {
+    std::lock_guard<std::mutex> guard(pagesMutex_);
+    maxProt_[reinterpret_cast<uintptr_t>(*address)] = protection;
+  }
+  *address = static_cast<uint8_t*>(*address) + pageOffset;
+  return netbsd::kOK;
+}
+
+int SoftwareDevice::mprotect(void* address, size_t length, int prot) {
+  const int protection = hostProt(prot);
+  {
+    std::lock_guard<std::mutex> guard(pagesMutex_);
+    const auto page = maxProt_.find(reinterpret_cast<uintptr_t>(address));
+    if (page != maxProt_.end() && protection & ~page->second) return netbsd::kACCES;
+  }
+  return ::mprotect(address, length, protection) == 0 ? netbsd::kOK : netbsd::kINVAL;
+}
+
+int SoftwareDevice::fcntl(int fd, int command, int64_t argument, int64_t* result) {
+  return descriptors_.with(fd, [&](OpenFile& file, bool& closeOnExec) -> int {
+    *result = 0;
+    switch (command) {
+      case kGetFd: *result = closeOnExec; return netbsd::kOK;
+      case kSetFd: closeOnExec = argument & 1; return netbsd::kOK;
+      case kGetFl: *result = file.flags; return netbsd::kOK;
+      case kSetFl:
+        // What changes these reaches the driver as FIONBIO or FIOASYNC, which it does not know.
+        if ((argument ^ file.flags) & (kNonblock | kAsync)) return netbsd::kINVAL;
+        file.flags = (file.flags & ~kAppend) | (static_cast<int>(argument) & kAppend);
+        return netbsd::kOK;
+      default: return netbsd::kOPNOTSUPP;
+    }
+  });
+}
+
+}  // namespace
+
+std::shared_ptr<MockDevice> makeMockDevice(const Options& options) { return std::make_shared<SoftwareDevice>(options); }
+
+}  // namespace nvmm::mock
