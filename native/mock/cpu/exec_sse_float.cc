@@ -1,0 +1,347 @@
+// SSE, SSE2, SSE3: floating-point arithmetic, comparison, logic and shuffling.
+#include "handlers.h"
+#include "sse_float.h"
+
+namespace nvmm::cpu {
+namespace {
+
+constexpr size_t kScalar = 1;
+template <typename Bits>
+constexpr size_t kPacked = sizeof(Xmm) / sizeof(Bits);
+
+// The source operand as lanes: kCount is 1 for a scalar, of which only so much is read.
+template <typename Bits, size_t kCount, Where kWhere>
+inline bool startFloat(Core& core, const Insn* insn, Lanes<Bits, Xmm>& b) {
+  if constexpr (kCount == kScalar) return startScalar<Bits, kWhere>(core, insn, b[0]);
+  Xmm source;
+  if (!start<Xmm, kWhere>(core, insn, source)) return false;
+  b = lanes<Bits>(source);
+  return true;
+}
+
+// ---- Arithmetic -----------------------------------------------------------------------------------------------------
+
+struct Add {
+  static Number exact(FloatContext& c, const Number& a, const Number& b) { return add(c, a, b); }
+  template <typename F>
+  static F host(F a, F b) {
+    return a + b;
+  }
+};
+struct Sub {
+  static Number exact(FloatContext& c, const Number& a, const Number& b) { return subtract(c, a, b); }
+  template <typename F>
+  static F host(F a, F b) {
+    return a - b;
+  }
+};
+struct Mul {
+  static Number exact(FloatContext& c, const Number& a, const Number& b) { return multiply(c, a, b); }
+  template <typename F>
+  static F host(F a, F b) {
+    return a * b;
+  }
+};
+struct Div {
+  static Number exact(FloatContext& c, const Number& a, const Number& b) { return divide(c, a, b); }
+  template <typename F>
+  static F host(F a, F b) {
+    return a / b;
+  }
+};
+struct Sqrt {
+  static Number exact(FloatContext& c, const Number&, const Number& b) { return squareRoot(c, b); }
+  static float host(float, float b) { return __builtin_sqrtf(b); }
+  static double host(double, double b) { return __builtin_sqrt(b); }
+};
+
+// Exceptions of the operands come before those of the results: if one of them is not masked there are no results.
+template <class Op, typename Bits, size_t kCount>
+__attribute__((noinline)) bool computeExactly(Core& core, Lanes<Bits, Xmm>& a, const Lanes<Bits, Xmm>& b) {
+  FloatContext c = sseContext(core);
+  Number results[kCount];
+  for (size_t i = 0; i < kCount; ++i) results[i] = Op::exact(c, unpack(c, a[i]), unpack(c, b[i]));
+  if (!(c.unmasked() & fpe::kBeforeOperation)) {
+    for (size_t i = 0; i < kCount; ++i) a[i] = pack<Bits>(c, results[i]);
+  }
+  return signal(core, c);
+}
+
+template <class Op, typename Bits, size_t kCount>
+inline bool compute(Core& core, Lanes<Bits, Xmm>& a, const Lanes<Bits, Xmm>& b) {
+  if (hostRounds(core)) {
+    Lanes<Bits, Xmm> result = a;
+    bool good = true;
+    for (size_t i = 0; i < kCount; ++i) {
+      result[i] = fromHost<Bits>(Op::host(toHost(a[i]), toHost(b[i])));
+      good = good && (std::is_same_v<Op, Sqrt> || isNormal(a[i])) && isNormal(b[i]) && isSafelyNormal(result[i]);
+    }
+    if (good) {
+      a = result;
+      return true;
+    }
+  }
+  return computeExactly<Op, Bits, kCount>(core, a, b);
+}
+
+template <class Op, typename Bits, size_t kCount>
+struct Arithmetic {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Lanes<Bits, Xmm> a, b;
+    if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
+    a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    if (!compute<Op, Bits, kCount>(core, a, b)) return stop(core, insn);
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    return next(core, insn);
+  }
+};
+
+// ---- Comparisons ----------------------------------------------------------------------------------------------------
+
+// Without flags to set: the host compares.
+template <typename Bits>
+inline Order compareBits(FloatContext& c, Bits a, Bits b, bool quiet) {
+  if (isNormalOrZero(a) && isNormalOrZero(b)) {
+    const auto x = toHost(a), y = toHost(b);
+    return x < y ? Order::Less : x == y ? Order::Equal : Order::Greater;
+  }
+  return compare(c, unpack(c, a), unpack(c, b), quiet);
+}
+
+// f(context, a, b) on each lane, whose exceptions are of the operands only.
+template <typename Bits, size_t kCount, Where kWhere, class F>
+inline const Insn* eachLane(Core& core, const Insn* insn, F f) {
+  Lanes<Bits, Xmm> b;
+  if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
+  auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+  FloatContext c = sseContext(core);
+  for (size_t i = 0; i < kCount; ++i) a[i] = f(c, a[i], b[i]);
+  if (!signal(core, c)) return stop(core, insn);
+  put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+  return next(core, insn);
+}
+
+// The source, unless a is strictly on the wanted side: also of NaNs and of zeros.
+template <Order kWanted, typename Bits, size_t kCount>
+struct Extreme {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    return eachLane<Bits, kCount, kWhere>(core, insn, [](FloatContext& c, Bits a, Bits b) {
+      const Bits chosen = compareBits(c, a, b, false) == kWanted ? a : b;
+      constexpr Bits kSign = Bits{1} << (sizeof(Bits) * 8 - 1);
+      return c.denormalsAreZero && exponentOf(chosen) == 0 ? chosen & kSign : chosen;
+    });
+  }
+};
+
+// CMPPS ... by the predicate in the immediate.
+template <typename Bits, size_t kCount>
+struct Compare {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    const unsigned predicate = insn->imm & 7;
+    return eachLane<Bits, kCount, kWhere>(core, insn, [predicate](FloatContext& c, Bits a, Bits b) {
+      constexpr unsigned kLess = 1, kEqual = 2, kUnordered = 8;  // by Order
+      constexpr unsigned kOrders[] = {kEqual, kLess, kLess | kEqual, kUnordered};
+      const bool quiet = (predicate & 3) == 0 || (predicate & 3) == 3;
+      const Order order = compareBits(c, a, b, quiet);
+      const bool holds = kOrders[predicate & 3] >> static_cast<unsigned>(order) & 1;
+      return static_cast<Bits>(holds != (predicate >= 4) ? ~Bits{0} : 0);
+    });
+  }
+};
+
+// COMIS, UCOMIS: to ZF, PF, CF; the others are cleared.
+template <typename Bits, bool kQuiet>
+struct CompareToFlags {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Bits b;
+    if (!startScalar<Bits, kWhere>(core, insn, b)) return stop(core, insn);
+    FloatContext c = sseContext(core);
+    const Order order = compareBits(c, lanes<Bits>(get<Xmm>(core, insn->reg))[0], b, kQuiet);
+    if (!signal(core, c)) return stop(core, insn);
+    constexpr uint64_t kFlags[] = {kCF, kZF, 0, kZF | kPF | kCF};
+    core.flags.set(kFlags[static_cast<unsigned>(order)]);
+    return next(core, insn);
+  }
+};
+
+// ---- Approximations -------------------------------------------------------------------------------------------------
+
+// The manuals allow a relative error of 1.5 * 2^-12, and no exceptions. Here: the true value rounded to this many bits.
+constexpr unsigned kApproximationBits = 12;
+
+float shortened(float value) {
+  constexpr uint32_t kUnit = 1u << (24 - kApproximationBits);
+  return toHost<uint32_t>((fromHost<uint32_t>(value) + kUnit / 2) & ~(kUnit - 1));
+}
+
+struct Reciprocal {
+  static float host(float value) { return 1 / value; }
+  static uint32_t special(uint32_t bits) { return (bits & 0x80000000) | (exponentOf(bits) ? 0 : 0x7f800000); }
+  static constexpr bool kNegative = true;
+};
+struct ReciprocalRoot {
+  static float host(float value) { return 1 / __builtin_sqrtf(value); }
+  static uint32_t special(uint32_t bits) {
+    if (!exponentOf(bits)) return (bits & 0x80000000) | 0x7f800000;
+    return bits >> 31 ? 0xffc00000 : 0;
+  }
+  static constexpr bool kNegative = false;
+};
+
+template <class F>
+uint32_t approximate(uint32_t bits) {
+  if (bits << 1 > 0xff000000) return bits | 0x00400000;  // NaN
+  if (!isNormal(bits) || (!F::kNegative && bits >> 31)) return F::special(bits);
+  const uint32_t result = fromHost<uint32_t>(shortened(F::host(toHost(bits))));
+  return exponentOf(result) ? result : result & 0x80000000;
+}
+
+template <class F, size_t kCount>
+struct Approximate {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Lanes<uint32_t, Xmm> b;
+    if (!startFloat<uint32_t, kCount, kWhere>(core, insn, b)) return stop(core, insn);
+    auto a = lanes<uint32_t>(get<Xmm>(core, insn->reg));
+    for (size_t i = 0; i < kCount; ++i) a[i] = approximate<F>(b[i]);
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    return next(core, insn);
+  }
+};
+
+// ---- Horizontal arithmetic (SSE3) -----------------------------------------------------------------------------------
+
+// Pairs of a and then of b.
+template <class Op, typename Bits>
+struct Horizontal {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Lanes<Bits, Xmm> a, b, even, odd;
+    if (!startFloat<Bits, kPacked<Bits>, kWhere>(core, insn, b)) return stop(core, insn);
+    a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    constexpr size_t kPairs = kPacked<Bits> / 2;
+    for (size_t i = 0; i < kPairs; ++i) {
+      even[i] = a[2 * i], odd[i] = a[2 * i + 1];
+      even[kPairs + i] = b[2 * i], odd[kPairs + i] = b[2 * i + 1];
+    }
+    if (!compute<Op, Bits, kPacked<Bits>>(core, even, odd)) return stop(core, insn);
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(even));
+    return next(core, insn);
+  }
+};
+
+// Even lanes are subtracted, odd ones added.
+template <typename Bits>
+struct AddSub {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Lanes<Bits, Xmm> b;
+    if (!startFloat<Bits, kPacked<Bits>, kWhere>(core, insn, b)) return stop(core, insn);
+    auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    FloatContext c = sseContext(core);
+    Number results[kPacked<Bits>];
+    for (size_t i = 0; i < a.size(); ++i) {
+      const Number x = unpack(c, a[i]), y = unpack(c, b[i]);
+      results[i] = i & 1 ? add(c, x, y) : subtract(c, x, y);
+    }
+    if (!(c.unmasked() & fpe::kBeforeOperation)) {
+      for (size_t i = 0; i < a.size(); ++i) a[i] = pack<Bits>(c, results[i]);
+    }
+    if (!signal(core, c)) return stop(core, insn);
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    return next(core, insn);
+  }
+};
+
+// ---- Without arithmetic ---------------------------------------------------------------------------------------------
+
+// f(a, b, immediate) on whole registers.
+template <class F>
+struct Whole {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Xmm b;
+    if (!start<Xmm, kWhere>(core, insn, b)) return stop(core, insn);
+    put<Xmm>(core, insn->reg, F::apply(get<Xmm>(core, insn->reg), b, static_cast<uint8_t>(insn->imm)));
+    return next(core, insn);
+  }
+};
+
+struct And {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] & b.lane[0], a.lane[1] & b.lane[1]}}; }
+};
+struct AndNot {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{~a.lane[0] & b.lane[0], ~a.lane[1] & b.lane[1]}}; }
+};
+struct Or {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] | b.lane[0], a.lane[1] | b.lane[1]}}; }
+};
+struct Xor {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] ^ b.lane[0], a.lane[1] ^ b.lane[1]}}; }
+};
+
+template <typename T, bool kHigh>
+struct Interleave {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) {
+    const auto x = lanes<T>(a), y = lanes<T>(b);
+    Lanes<T, Xmm> result;
+    constexpr size_t kHalf = kPacked<T> / 2;
+    for (size_t i = 0; i < kHalf; ++i) {
+      result[2 * i] = x[i + (kHigh ? kHalf : 0)];
+      result[2 * i + 1] = y[i + (kHigh ? kHalf : 0)];
+    }
+    return fromLanes<Xmm>(result);
+  }
+};
+
+struct ShuffleSingle {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) {
+    const auto x = lanes<uint32_t>(a), y = lanes<uint32_t>(b);
+    return fromLanes<Xmm>(Lanes<uint32_t, Xmm>{x[order & 3], x[order >> 2 & 3], y[order >> 4 & 3], y[order >> 6]});
+  }
+};
+struct ShuffleDouble {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) {
+    return {{a.lane[order & 1], b.lane[order >> 1 & 1]}};
+  }
+};
+
+// The four forms of an operation: PS, PD, SS, SD.
+template <template <typename, size_t> class Form>
+constexpr Variants fourForms() {
+  return byPrefix<Form<uint32_t, kPacked<uint32_t>>, Form<uint64_t, kPacked<uint64_t>>, Form<uint32_t, kScalar>,
+                  Form<uint64_t, kScalar>>();
+}
+template <class Op>
+struct Of {
+  template <typename Bits, size_t kCount>
+  using Form = Arithmetic<Op, Bits, kCount>;
+};
+template <typename Bits, size_t kCount>
+using Minimum = Extreme<Order::Less, Bits, kCount>;
+template <typename Bits, size_t kCount>
+using Maximum = Extreme<Order::Greater, Bits, kCount>;
+
+}  // namespace
+
+V addps = fourForms<Of<Add>::Form>(), subps = fourForms<Of<Sub>::Form>(), mulps = fourForms<Of<Mul>::Form>(),
+  divps = fourForms<Of<Div>::Form>(), sqrtps = fourForms<Of<Sqrt>::Form>();
+V minps = fourForms<Minimum>(), maxps = fourForms<Maximum>(), cmpps = fourForms<Compare>();
+V ucomiss = byPrefix<CompareToFlags<uint32_t, true>, CompareToFlags<uint64_t, true>>(),
+  comiss = byPrefix<CompareToFlags<uint32_t, false>, CompareToFlags<uint64_t, false>>();
+V rcpps = byPrefix<Approximate<Reciprocal, 4>, Absent, Approximate<Reciprocal, kScalar>>(),
+  rsqrtps = byPrefix<Approximate<ReciprocalRoot, 4>, Absent, Approximate<ReciprocalRoot, kScalar>>();
+V haddps = byPrefix<Absent, Horizontal<Add, uint64_t>, Absent, Horizontal<Add, uint32_t>>(),
+  hsubps = byPrefix<Absent, Horizontal<Sub, uint64_t>, Absent, Horizontal<Sub, uint32_t>>(),
+  addsubps = byPrefix<Absent, AddSub<uint64_t>, Absent, AddSub<uint32_t>>();
+V andps = byPrefix<Whole<And>, Whole<And>>(), andnps = byPrefix<Whole<AndNot>, Whole<AndNot>>(),
+  orps = byPrefix<Whole<Or>, Whole<Or>>(), xorps = byPrefix<Whole<Xor>, Whole<Xor>>();
+V unpcklps = byPrefix<Whole<Interleave<uint32_t, false>>, Whole<Interleave<uint64_t, false>>>(),
+  unpckhps = byPrefix<Whole<Interleave<uint32_t, true>>, Whole<Interleave<uint64_t, true>>>(),
+  shufps = byPrefix<Whole<ShuffleSingle>, Whole<ShuffleDouble>>();
+
+}  // namespace nvmm::cpu

@@ -1,0 +1,25 @@
+// Random cases, each a function of the seed and its number alone.
+#pragma once
+
+#include <string>
+
+#include "oracle_case.h"
+
+namespace nvmm::oracle {
+
+struct Plan {
+  uint64_t seed = 1;
+  unsigned bits = 64;
+  std::string family;  // only this one; empty: all
+  bool localSegments = true;
+};
+
+// The contents that the data and stack pages have before each case.
+Memory initialMemory(uint64_t seed);
+
+// Case number `index`; `family` becomes what it was made from: a family of the table, or "bytes" and "mutated".
+Case generate(const Plan& plan, uint64_t index, const char*& family);
+
+bool knownFamily(const std::string& family, unsigned bits);
+
+}  // namespace nvmm::oracle
