@@ -1,0 +1,65 @@
+// Loads the native modules that the scenarios need, and describes what they export.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+
+import { UserError } from './user-error.js';
+
+declare const device: unique symbol;
+/** A device, on its way from one native module to another. */
+export interface DeviceHandle {
+  [device]: true;
+}
+
+/** nvmm_raw.node. Results are errnos of NetBSD, negated, where a call failed. */
+export interface RawModule {
+  kernelDevice(): DeviceHandle;
+
+  open(device: DeviceHandle, path: string, flags: number, minor: number): number;
+  close(device: DeviceHandle, fd: number): number;
+  dup(device: DeviceHandle, fd: number): number;
+  ioctl(device: DeviceHandle, fd: number, request: bigint, argument: bigint): number;
+  /** VCPU_RUN with a second thread, which stores 1 to the address `stop` (0n: never) from `stopAfter` ms on, and ends
+   * the run after `limit` ms. */
+  run(device: DeviceHandle, fd: number, argument: bigint, stop: bigint, stopAfter: number, limit: number): number;
+  mmap(device: DeviceHandle, fd: number, offset: bigint, length: bigint, prot: number, flags: number): bigint;
+  mprotect(device: DeviceHandle, address: bigint, length: bigint, prot: number): number;
+  read(device: DeviceHandle, fd: number): number;
+  write(device: DeviceHandle, fd: number): number;
+  fstat(device: DeviceHandle, fd: number): number;
+  poll(device: DeviceHandle, fd: number): number;
+  lseek(device: DeviceHandle, fd: number): number;
+  fcntl(device: DeviceHandle, fd: number, command: number, argument: number): number;
+
+  allocate(length: bigint, prot: number): bigint;
+  munmap(address: bigint, length: bigint): number;
+  load(address: bigint, bytes: Uint8Array): number;
+  store(address: bigint, bytes: Uint8Array): number;
+}
+
+/** nvmm_mock.node */
+export interface MockModule {
+  createDevice(options: {
+    vendor: 'amd' | 'intel';
+    kernelVersion: number;
+    maxMachines: number;
+    maxVcpus: number;
+    maxRam: number;
+    timeSlice: number;
+  }): DeviceHandle;
+}
+
+export const packageRoot = findPackageRoot(import.meta.dirname);
+
+function findPackageRoot(directory: string): string {
+  return existsSync(resolve(directory, 'package.json')) ? directory : findPackageRoot(dirname(directory));
+}
+
+/** Loads a module that node-gyp built, from build/Release or from the folder that NVMM_BUILD_DIR names. */
+export function loadNative(name: 'nvmm_raw'): RawModule;
+export function loadNative(name: 'nvmm_mock'): MockModule;
+export function loadNative(name: string): unknown {
+  const path = resolve(packageRoot, process.env['NVMM_BUILD_DIR'] ?? 'build/Release', `${name}.node`);
+  if (!existsSync(path)) throw new UserError(`${path} is missing: build the native modules first (npm install).`);
+  return createRequire(import.meta.url)(path) as unknown;
+}
