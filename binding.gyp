@@ -31,7 +31,9 @@
       # The software device, loaded on its first use.
       "target_name": "nvmm_mock",
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
-      "sources": ["<!@(ls native/mock/*.cc native/mock/driver/*.cc native/mock/cpu/*.cc)"]
+      "sources": ["<!@(ls native/mock/*.cc native/mock/driver/*.cc native/mock/cpu/*.cc)"],
+      # shm_open
+      "conditions": [["OS!='mac'", { "libraries": ["-lrt"] }]]
     },
     {
       # Raw system calls on either device, loaded by the golden scenarios only.

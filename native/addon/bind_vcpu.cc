@@ -5,34 +5,39 @@ namespace nvmm {
 
 namespace {
 
-// A function without arguments in its cheapest form, for the path of every exit: its object comes through the data
-// pointer, and success answers nothing (returning a number would cost half as much again as the call).
-template <int (*call)(Vcpu&)>
+// What a hot function finds through its data pointer. An environment keeps to its thread.
+struct Bound {
+  std::shared_ptr<Vcpu> vcpu;
+  std::shared_ptr<RunnerThread> thread;
+};
+
+// A function without arguments in its cheapest form, for the path of every exit: nothing is unwrapped, and success
+// answers nothing (returning a number would cost half as much again as the call).
+template <int (*call)(const Bound&)>
 void defineHot(Napi::Object object, const char* name, const std::shared_ptr<Vcpu>& vcpu) {
   const Napi::Env env = object.Env();
   const napi_callback callback = [](napi_env env, napi_callback_info info) -> napi_value {
     void* data;
     napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
-    const int error = call(*static_cast<Vcpu*>(data));
+    const int error = call(*static_cast<Bound*>(data));
     if (error == 0) return nullptr;
     napi_value result;
     napi_create_int32(env, error, &result);
     return result;
   };
+  auto bound = std::make_unique<Bound>(Bound{vcpu, RunnerThread::current()});
   napi_value function;
-  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, vcpu.get(), &function) != napi_ok) {
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, bound.get(), &function) != napi_ok) {
     throw Napi::Error::New(env);
   }
-  // The function keeps its VCPU alive.
-  Napi::Function(env, function)
-      .AddFinalizer([](Napi::Env, std::shared_ptr<Vcpu>* kept) { delete kept; }, new std::shared_ptr<Vcpu>(vcpu));
+  Napi::Function(env, function).AddFinalizer([](Napi::Env, Bound* owned) { delete owned; }, bound.release());
   object.Set(name, Napi::Value(env, function));
 }
 
-int run(Vcpu& vcpu) { return vcpu.run(); }
+int run(const Bound& bound) { return bound.vcpu->run(bound.thread); }
 
-int stop(Vcpu& vcpu) {
-  vcpu.stop();
+int stop(const Bound& bound) {
+  bound.vcpu->stop();
   return 0;
 }
 
@@ -45,7 +50,7 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu) {
   const auto comm = viewOf(env, vcpu->commPage(), abi::kPageSize, vcpu);
   const auto weakComm = std::make_shared<Napi::Reference<Napi::ArrayBuffer>>(Napi::Weak(comm));
   object.Set("comm", comm);
-  object.Set("exit", viewOf(env, vcpu->exit().get(), sizeof(abi::nvmm_x86_exit), vcpu->exit()));
+  object.Set("exit", viewOf(env, &vcpu->argument()->exit, sizeof(abi::nvmm_x86_exit), vcpu->argument()));
 
   defineHot<run>(object, "run", vcpu);
   defineHot<stop>(object, "stop", vcpu);

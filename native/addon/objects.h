@@ -130,11 +130,12 @@ class Vcpu {
   ~Vcpu();
 
   void* commPage() const { return comm_; }
-  // Where the result of the last run lies for JavaScript to read.
-  const std::shared_ptr<abi::nvmm_x86_exit>& exit() const { return exit_; }
+  // The argument of VCPU_RUN. JavaScript sees its `exit`, where the driver writes, and not the ids before that.
+  const std::shared_ptr<abi::nvmm_ioc_vcpu_run>& argument() const { return argument_; }
 
-  // nvmm_vcpu_run. EBUSY while the VCPU runs already or the result of an asynchronous run is on its way.
-  int run();
+  // nvmm_vcpu_run. EBUSY while the VCPU runs already or the result of an asynchronous run is on its way. `thread` is
+  // the caller's: looking it up costs as much as a tenth of a run.
+  int run(const std::shared_ptr<RunnerThread>& thread);
   // The same in steps, for a thread of our own: claim() on the caller's thread, runClaimed() on the other one, which
   // leaves the result untouchable until release().
   int claim();
@@ -166,9 +167,8 @@ class Vcpu {
  private:
   enum class State : uint8_t { Idle, Running, Delivering };
 
-  Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField)
-      : machine_(std::move(machine)), id_(id), hasStopField_(hasStopField) {}
-  int enter();
+  Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField);
+  int enter(const std::shared_ptr<RunnerThread>& thread);
   void consumeStop();
   void storeStop(int32_t value);
   template <typename Request>
@@ -178,7 +178,7 @@ class Vcpu {
   const uint32_t id_;
   const bool hasStopField_;
   abi::nvmm_comm_page_v2* comm_ = nullptr;
-  const std::shared_ptr<abi::nvmm_x86_exit> exit_ = std::make_shared<abi::nvmm_x86_exit>();
+  const std::shared_ptr<abi::nvmm_ioc_vcpu_run> argument_;
   std::atomic<State> state_{State::Idle};
   std::atomic<bool> stopRequested_{false};
   std::atomic<bool> destroyed_{false};

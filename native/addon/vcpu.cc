@@ -44,6 +44,15 @@ int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopFiel
   return netbsd::kOK;
 }
 
+Vcpu::Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField)
+    : machine_(std::move(machine)),
+      id_(id),
+      hasStopField_(hasStopField),
+      argument_(std::make_shared<abi::nvmm_ioc_vcpu_run>()) {
+  argument_->machid = machine_->id();
+  argument_->cpuid = id;
+}
+
 Vcpu::~Vcpu() {
   destroy();
   if (comm_ != nullptr) munmap(comm_, abi::kPageSize);
@@ -62,48 +71,47 @@ int Vcpu::claim() {
   return netbsd::kNOENT;
 }
 
-int Vcpu::run() {
+int Vcpu::run(const std::shared_ptr<RunnerThread>& thread) {
   int error = claim();
   if (error != 0) return error;
-  error = enter();
+  error = enter(thread);
   release();
   return error;
 }
 
 int Vcpu::runClaimed() {
   blocksCaller_ = false;
-  const int error = enter();
+  const int error = enter(RunnerThread::current());
   blocksCaller_ = true;
   state_.store(State::Delivering, std::memory_order_release);
   return error;
 }
 
-int Vcpu::enter() {
+int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
+  abi::nvmm_x86_exit& exit = argument_->exit;
+  const abi::nvmm_x86_exit previous = exit;
+  exit = {};
   if (stopRequested_.load(std::memory_order_acquire)) {
     consumeStop();
-    *exit_ = {};
-    exit_->reason = abi::NVMM_VCPU_EXIT_STOPPED;
+    exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
     return netbsd::kOK;
   }
-  const auto& thread = RunnerThread::current();
   if (thread != runner_) {
     std::lock_guard<std::mutex> guard(lock_);
     runner_ = thread;
   }
   runs_.store(runs() + 1, std::memory_order_relaxed);
-  // Not in memory that JavaScript can write: the ids decide which VCPU runs.
-  abi::nvmm_ioc_vcpu_run argument = {};
-  argument.machid = machine_->id();
-  argument.cpuid = id_;
-  const int error = machine_->file().run(&argument);
-  if (error != 0) return error;
+  const int error = machine_->file().run(argument_.get());
+  if (error != 0) {
+    exit = previous;
+    return error;
+  }
   // A kick makes the driver say NONE, and every return erases its own stop flag.
-  if ((argument.exit.reason == abi::NVMM_VCPU_EXIT_NONE || argument.exit.reason == abi::NVMM_VCPU_EXIT_STOPPED) &&
+  if ((exit.reason == abi::NVMM_VCPU_EXIT_NONE || exit.reason == abi::NVMM_VCPU_EXIT_STOPPED) &&
       stopRequested_.load(std::memory_order_acquire)) {
     consumeStop();
-    argument.exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
+    exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
   }
-  *exit_ = argument.exit;
   return netbsd::kOK;
 }
 

@@ -1,5 +1,5 @@
-// How fast the software CPU is: millions of instructions per second of small loops in 64-bit mode, and the price of an exit.
-// The bytes are those of the assembly beside them.
+// How fast the software CPU is: millions of instructions per second of small loops in 64-bit mode, and the price of an
+// exit. The bytes are those of the assembly beside them.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,122 +12,120 @@ using namespace nvmm::cpu;
 namespace {
 
 constexpr uint8_t kAlu[] = {
-    0xb9, 0x40, 0x42, 0x0f, 0x00,                               // mov ecx, 1000000
-    0xb8, 0x01, 0x00, 0x00, 0x00,                               // mov eax, 1
-    0xbb, 0x39, 0x30, 0x00, 0x00,                               // mov ebx, 12345
-                                                                // .loop:
-    0x01, 0xd8,                                                 // add eax, ebx
-    0x31, 0xc3,                                                 // xor ebx, eax
-    0xc1, 0xc0, 0x05,                                           // rol eax, 5
-    0x8d, 0x54, 0x58, 0x07,                                     // lea edx, [rax+rbx*2+7]
-    0xf7, 0xc2, 0x10, 0x00, 0x00, 0x00,                         // test edx, 16
-    0x74, 0x04,                                                 // jz .skip
-    0x29, 0xd3,                                                 // sub ebx, edx
-    0xff, 0xc6,                                                 // inc esi
-                                                                // .skip:
-    0x6b, 0xc0, 0x21,                                           // imul eax, eax, 33
-    0xff, 0xc9,                                                 // dec ecx
-    0x75, 0xe2,                                                 // jnz .loop
-    0xf4,                                                       // hlt
+    0xb9, 0x40, 0x42, 0x0f, 0x00,        // mov ecx, 1000000
+    0xb8, 0x01, 0x00, 0x00, 0x00,        // mov eax, 1
+    0xbb, 0x39, 0x30, 0x00, 0x00,        // mov ebx, 12345
+                                         // .loop:
+    0x01, 0xd8,                          // add eax, ebx
+    0x31, 0xc3,                          // xor ebx, eax
+    0xc1, 0xc0, 0x05,                    // rol eax, 5
+    0x8d, 0x54, 0x58, 0x07,              // lea edx, [rax+rbx*2+7]
+    0xf7, 0xc2, 0x10, 0x00, 0x00, 0x00,  // test edx, 16
+    0x74, 0x04,                          // jz .skip
+    0x29, 0xd3,                          // sub ebx, edx
+    0xff, 0xc6,                          // inc esi
+                                         // .skip:
+    0x6b, 0xc0, 0x21,                    // imul eax, eax, 33
+    0xff, 0xc9,                          // dec ecx
+    0x75, 0xe2,                          // jnz .loop
+    0xf4,                                // hlt
 };
 
 constexpr uint8_t kCopy[] = {
-    0x41, 0xb9, 0x10, 0x00, 0x00, 0x00,                         // mov r9d, 16
-                                                                // .round:
-    0xbe, 0x00, 0x00, 0x20, 0x00,                               // mov esi, 0x200000
-    0xbf, 0x00, 0x00, 0x30, 0x00,                               // mov edi, 0x300000
-    0xb9, 0x00, 0x00, 0x01, 0x00,                               // mov ecx, 65536
-    0x31, 0xc0,                                                 // xor eax, eax
-                                                                // .loop:
-    0x48, 0x8b, 0x16,                                           // mov rdx, [rsi]
-    0x48, 0x01, 0xd0,                                           // add rax, rdx
-    0x48, 0x89, 0x17,                                           // mov [rdi], rdx
-    0x48, 0x83, 0xc6, 0x08,                                     // add rsi, 8
-    0x48, 0x83, 0xc7, 0x08,                                     // add rdi, 8
-    0xff, 0xc9,                                                 // dec ecx
-    0x75, 0xeb,                                                 // jnz .loop
-    0x41, 0xff, 0xc9,                                           // dec r9d
-    0x75, 0xd5,                                                 // jnz .round
-    0xf4,                                                       // hlt
+    0x41, 0xb9, 0x10, 0x00, 0x00, 0x00,  // mov r9d, 16
+                                         // .round:
+    0xbe, 0x00, 0x00, 0x20, 0x00,        // mov esi, 0x200000
+    0xbf, 0x00, 0x00, 0x30, 0x00,        // mov edi, 0x300000
+    0xb9, 0x00, 0x00, 0x01, 0x00,        // mov ecx, 65536
+    0x31, 0xc0,                          // xor eax, eax
+                                         // .loop:
+    0x48, 0x8b, 0x16,                    // mov rdx, [rsi]
+    0x48, 0x01, 0xd0,                    // add rax, rdx
+    0x48, 0x89, 0x17,                    // mov [rdi], rdx
+    0x48, 0x83, 0xc6, 0x08,              // add rsi, 8
+    0x48, 0x83, 0xc7, 0x08,              // add rdi, 8
+    0xff, 0xc9,                          // dec ecx
+    0x75, 0xeb,                          // jnz .loop
+    0x41, 0xff, 0xc9,                    // dec r9d
+    0x75, 0xd5,                          // jnz .round
+    0xf4,                                // hlt
 };
 
 constexpr uint8_t kSieve[] = {
-    0xbf, 0x00, 0x00, 0x20, 0x00,                               // mov edi, 0x200000
-    0xb9, 0x00, 0x00, 0x10, 0x00,                               // mov ecx, 1048576
-                                                                // .clear:
-    0xc6, 0x44, 0x0f, 0xff, 0x00,                               // mov byte [rdi+rcx-1], 0
-    0xff, 0xc9,                                                 // dec ecx
-    0x75, 0xf7,                                                 // jnz .clear
-    0xbb, 0x02, 0x00, 0x00, 0x00,                               // mov ebx, 2
-    0x31, 0xc0,                                                 // xor eax, eax
-                                                                // .outer:
-    0x80, 0x3c, 0x1f, 0x00,                                     // cmp byte [rdi+rbx], 0
-    0x75, 0x22,                                                 // jne .next
-    0xff, 0xc0,                                                 // inc eax
-    0x48, 0x89, 0xda,                                           // mov rdx, rbx
-    0x48, 0x0f, 0xaf, 0xd2,                                     // imul rdx, rdx
-    0x48, 0x81, 0xfa, 0x00, 0x00, 0x10, 0x00,                   // cmp rdx, 1048576
-    0x73, 0x10,                                                 // jae .next
-                                                                // .inner:
-    0xc6, 0x04, 0x17, 0x01,                                     // mov byte [rdi+rdx], 1
-    0x48, 0x01, 0xda,                                           // add rdx, rbx
-    0x48, 0x81, 0xfa, 0x00, 0x00, 0x10, 0x00,                   // cmp rdx, 1048576
-    0x72, 0xf0,                                                 // jb .inner
-                                                                // .next:
-    0xff, 0xc3,                                                 // inc ebx
-    0x81, 0xfb, 0x00, 0x00, 0x10, 0x00,                         // cmp ebx, 1048576
-    0x72, 0xce,                                                 // jb .outer
-    0xf4,                                                       // hlt
+    0xbf, 0x00, 0x00, 0x20, 0x00,              // mov edi, 0x200000
+    0xb9, 0x00, 0x00, 0x10, 0x00,              // mov ecx, 1048576
+                                               // .clear:
+    0xc6, 0x44, 0x0f, 0xff, 0x00,              // mov byte [rdi+rcx-1], 0
+    0xff, 0xc9,                                // dec ecx
+    0x75, 0xf7,                                // jnz .clear
+    0xbb, 0x02, 0x00, 0x00, 0x00,              // mov ebx, 2
+    0x31, 0xc0,                                // xor eax, eax
+                                               // .outer:
+    0x80, 0x3c, 0x1f, 0x00,                    // cmp byte [rdi+rbx], 0
+    0x75, 0x22,                                // jne .next
+    0xff, 0xc0,                                // inc eax
+    0x48, 0x89, 0xda,                          // mov rdx, rbx
+    0x48, 0x0f, 0xaf, 0xd2,                    // imul rdx, rdx
+    0x48, 0x81, 0xfa, 0x00, 0x00, 0x10, 0x00,  // cmp rdx, 1048576
+    0x73, 0x10,                                // jae .next
+                                               // .inner:
+    0xc6, 0x04, 0x17, 0x01,                    // mov byte [rdi+rdx], 1
+    0x48, 0x01, 0xda,                          // add rdx, rbx
+    0x48, 0x81, 0xfa, 0x00, 0x00, 0x10, 0x00,  // cmp rdx, 1048576
+    0x72, 0xf0,                                // jb .inner
+                                               // .next:
+    0xff, 0xc3,                                // inc ebx
+    0x81, 0xfb, 0x00, 0x00, 0x10, 0x00,        // cmp ebx, 1048576
+    0x72, 0xce,                                // jb .outer
+    0xf4,                                      // hlt
 };
 
 constexpr uint8_t kFib[] = {
-    0xbc, 0x00, 0x00, 0x18, 0x00,                               // mov esp, 0x180000
-    0xbf, 0x18, 0x00, 0x00, 0x00,                               // mov edi, 24
-    0xe8, 0x01, 0x00, 0x00, 0x00,                               // call fib
-    0xf4,                                                       // hlt
-                                                                // fib:
-    0x83, 0xff, 0x02,                                           // cmp edi, 2
-    0x73, 0x03,                                                 // jae .rec
-    0x89, 0xf8,                                                 // mov eax, edi
-    0xc3,                                                       // ret
-                                                                // .rec:
-    0x53,                                                       // push rbx
-    0x57,                                                       // push rdi
-    0xff, 0xcf,                                                 // dec edi
-    0xe8, 0xef, 0xff, 0xff, 0xff,                               // call fib
-    0x89, 0xc3,                                                 // mov ebx, eax
-    0x5f,                                                       // pop rdi
-    0x83, 0xef, 0x02,                                           // sub edi, 2
-    0xe8, 0xe4, 0xff, 0xff, 0xff,                               // call fib
-    0x01, 0xd8,                                                 // add eax, ebx
-    0x5b,                                                       // pop rbx
-    0xc3,                                                       // ret
+    0xbc, 0x00, 0x00, 0x18, 0x00,  // mov esp, 0x180000
+    0xbf, 0x18, 0x00, 0x00, 0x00,  // mov edi, 24
+    0xe8, 0x01, 0x00, 0x00, 0x00,  // call fib
+    0xf4,                          // hlt
+                                   // fib:
+    0x83, 0xff, 0x02,              // cmp edi, 2
+    0x73, 0x03,                    // jae .rec
+    0x89, 0xf8,                    // mov eax, edi
+    0xc3,                          // ret
+                                   // .rec:
+    0x53,                          // push rbx
+    0x57,                          // push rdi
+    0xff, 0xcf,                    // dec edi
+    0xe8, 0xef, 0xff, 0xff, 0xff,  // call fib
+    0x89, 0xc3,                    // mov ebx, eax
+    0x5f,                          // pop rdi
+    0x83, 0xef, 0x02,              // sub edi, 2
+    0xe8, 0xe4, 0xff, 0xff, 0xff,  // call fib
+    0x01, 0xd8,                    // add eax, ebx
+    0x5b,                          // pop rbx
+    0xc3,                          // ret
 };
 
 constexpr uint8_t kRep[] = {
-    0xbe, 0x00, 0x00, 0x20, 0x00,                               // mov esi, 0x200000
-    0xbf, 0x00, 0x00, 0x40, 0x00,                               // mov edi, 0x400000
-    0xb9, 0x00, 0x00, 0x02, 0x00,                               // mov ecx, 0x20000
-    0xf3, 0x48, 0xa5,                                           // rep movsq
-    0xbf, 0x00, 0x00, 0x40, 0x00,                               // mov edi, 0x400000
-    0xb9, 0x00, 0x00, 0x04, 0x00,                               // mov ecx, 0x40000
-    0xb8, 0x05, 0x00, 0x00, 0x00,                               // mov eax, 5
-    0xf3, 0xab,                                                 // rep stosd
-    0xbf, 0x00, 0x00, 0x40, 0x00,                               // mov edi, 0x400000
-    0xb9, 0x00, 0x00, 0x10, 0x00,                               // mov ecx, 0x100000
-    0xb0, 0x09,                                                 // mov al, 9
-    0xf2, 0xae,                                                 // repne scasb
-    0xf4,                                                       // hlt
+    0xbe, 0x00, 0x00, 0x20, 0x00,  // mov esi, 0x200000
+    0xbf, 0x00, 0x00, 0x40, 0x00,  // mov edi, 0x400000
+    0xb9, 0x00, 0x00, 0x02, 0x00,  // mov ecx, 0x20000
+    0xf3, 0x48, 0xa5,              // rep movsq
+    0xbf, 0x00, 0x00, 0x40, 0x00,  // mov edi, 0x400000
+    0xb9, 0x00, 0x00, 0x04, 0x00,  // mov ecx, 0x40000
+    0xb8, 0x05, 0x00, 0x00, 0x00,  // mov eax, 5
+    0xf3, 0xab,                    // rep stosd
+    0xbf, 0x00, 0x00, 0x40, 0x00,  // mov edi, 0x400000
+    0xb9, 0x00, 0x00, 0x10, 0x00,  // mov ecx, 0x100000
+    0xb0, 0x09,                    // mov al, 9
+    0xf2, 0xae,                    // repne scasb
+    0xf4,                          // hlt
 };
 
 constexpr uint8_t kOut[] = {
-    0xe6, 0x80,                                                 // .l: out 0x80, al
-    0xeb, 0xfc,                                                 // jmp .l
+    0xe6, 0x80,  // .l: out 0x80, al
+    0xeb, 0xfc,  // jmp .l
 };
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Runs the code to its HLT; seconds of the best of several runs, and the instructions of one.
 struct Result {

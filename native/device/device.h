@@ -24,12 +24,12 @@ class Device {
   // Opens the node with close-on-exec, which the driver insists on; *fd is only for this object's other methods.
   virtual int open(const char* path, Access access, int* fd) = 0;
 
-  // May wait for running VCPUs of any machine of the system (kernel.md, section 4), because the last close takes every
+  // May wait for running VCPUs of any machine of the system because the last close takes every
   // machine's lock; machines of this owner are destroyed.
   virtual int close(int fd) = 0;
 
   // `request` is one of abi::NVMM_IOC_*, `argument` its struct. What is read and written, what waits for what:
-  // kernel.md 5.
+  // nvmm(4) and docs/mock.md.
   virtual int ioctl(int fd, uint32_t request, void* argument) = 0;
 
   // Maps the comm page at `offset` (abi::commOffset), 4096 bytes, shared, readable and writable. The page is the

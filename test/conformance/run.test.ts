@@ -1,4 +1,4 @@
-// What each exit carries, in the three modes: kernel.md sections 6 to 15.
+// What each exit carries, in the three modes.
 import { expect } from 'chai';
 import { Cr, ExitReason, Gpr, Prot, Seg, StateFlag, type Machine, type Nvmm } from 'nvmm';
 import { isIntel, onEachDevice } from '../support/devices.js';
