@@ -1,5 +1,5 @@
-// The C++ baseline of `npm run bench:run`: a guest's OUTs handled by a loop as libnvmm's users write it, on the same mock
-// device that the JavaScript loop drives. Prints nanoseconds of processor time per exit, one line a round:
+// The C++ baseline of `npm run bench:run`: a guest's OUTs handled by a loop as libnvmm's users write it, on the same
+// mock device that the JavaScript loop drives. Prints nanoseconds of processor time per exit, one line a round:
 // run_loop ROUNDS EXITS
 #include <sys/mman.h>
 

@@ -16,6 +16,9 @@ struct Options {
   // Instructions after which a run is preempted (EXIT_NONE), as by the host's scheduler; 0: never. Between slices the
   // driver looks at `stop` and kicks all the same.
   uint64_t timeSlice = 0;
+  // The TSC counts nanoseconds, as that of a processor of 1 GHz; else the instructions that its VCPU has executed, so
+  // that runs are reproducible.
+  bool realTime = false;
 };
 
 }  // namespace nvmm::mock

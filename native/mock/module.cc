@@ -1,10 +1,24 @@
 // nvmm_mock.node: makes software devices and hands them to the addon.
+#include <algorithm>
+#include <cstring>
+
 #include "handle.h"
+#ifdef NVMM_MOCK_FAULTS
+#include "faults/faulty_device.h"
+#endif
 
 namespace nvmm::mock {
 
-// createDevice({ vendor, kernelVersion, maxMachines, maxVcpus, maxRam, timeSlice }) -> handle; values checked by the
-// caller.
+static DevicePointer newDevice(const Options& options) {
+#ifdef NVMM_MOCK_FAULTS
+  return withFault(makeMockDevice(options));
+#else
+  return makeMockDevice(options);
+#endif
+}
+
+// createDevice({ vendor, kernelVersion, maxMachines, maxVcpus, maxRam, timeSlice, clock }) -> handle; values checked by
+// the caller.
 static Napi::Value createDevice(const Napi::CallbackInfo& info) {
   const auto object = info[0].As<Napi::Object>();
   const auto number = [&](const char* name) { return object.Get(name).As<Napi::Number>().DoubleValue(); };
@@ -16,21 +30,27 @@ static Napi::Value createDevice(const Napi::CallbackInfo& info) {
   options.maxVcpus = static_cast<uint32_t>(number("maxVcpus"));
   options.maxRam = static_cast<uint64_t>(number("maxRam"));
   options.timeSlice = static_cast<uint64_t>(number("timeSlice"));
-  return handleOf(info.Env(), makeMockDevice(options));
+  options.realTime = object.Get("clock").As<Napi::String>().Utf8Value() == "real";
+  return handleOf(info.Env(), newDevice(options));
 }
 
 // sharedDevice() -> handle of the device that all environments of this process share.
 static Napi::Value sharedDevice(const Napi::CallbackInfo& info) {
-  static const DevicePointer shared = makeMockDevice(Options());
+  static const DevicePointer shared = newDevice(Options());
   return handleOf(info.Env(), shared);
+}
+
+// The device that is the first argument, which keeps it alive.
+static MockDevice& deviceIn(const Napi::CallbackInfo& info) {
+  const auto device = deviceOf(info[0]);
+  if (!device) throw Napi::TypeError::New(info.Env(), "This is not a device of the mock.");
+  return *device;
 }
 
 // counters(handle) -> { ioctls, exits, instructions }
 static Napi::Value counters(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto device = deviceOf(info[0]);
-  if (!device) throw Napi::TypeError::New(env, "This is not a device of the mock.");
-  const Counters counters = device->counters();
+  const Counters counters = deviceIn(info).counters();
   const auto list = [&](const uint64_t* values, size_t count) {
     auto array = Napi::Array::New(env, count);
     for (size_t i = 0; i < count; i++) array.Set(static_cast<uint32_t>(i), static_cast<double>(values[i]));
@@ -43,10 +63,29 @@ static Napi::Value counters(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// plan(handle, operation, nth, kind, error, exit): kind is that of Fault, exit the bytes of an nvmm_x86_exit.
+static Napi::Value plan(const Napi::CallbackInfo& info) {
+  const auto number = [&](size_t i) { return info[i].As<Napi::Number>(); };
+  Fault fault;
+  fault.kind = static_cast<Fault::Kind>(number(3).Uint32Value());
+  fault.error = number(4).Int32Value();
+  const auto exit = info[5].As<Napi::Uint8Array>();
+  std::memcpy(&fault.exit, exit.Data(), std::min(exit.ByteLength(), sizeof fault.exit));
+  deviceIn(info).plan(number(1).Uint32Value(), static_cast<uint64_t>(number(2).Int64Value()), fault);
+  return info.Env().Undefined();
+}
+
+// reset(handle) -> errno
+static Napi::Value reset(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), deviceIn(info).reset());
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createDevice", Napi::Function::New(env, createDevice, "createDevice"));
   exports.Set("sharedDevice", Napi::Function::New(env, sharedDevice, "sharedDevice"));
   exports.Set("counters", Napi::Function::New(env, counters, "counters"));
+  exports.Set("plan", Napi::Function::New(env, plan, "plan"));
+  exports.Set("reset", Napi::Function::New(env, reset, "reset"));
   return exports;
 }
 

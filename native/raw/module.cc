@@ -11,6 +11,7 @@
 
 #include "../abi/nvmm.h"
 #include "../device/handle.h"
+#include "call.h"
 #include "kernel_raw_device.h"
 #include "memory.h"
 #include "watch.h"
@@ -162,6 +163,73 @@ static Napi::Value fcntl(const Napi::CallbackInfo& info) {
   return in.answer(error, result);
 }
 
+// ---- calls on threads of their own ----------------------------------------------------------------------------------
+
+constexpr napi_type_tag kCallTag = {0x6e766d6d20726177, 0x63616c6c20746167};
+
+template <typename Make>
+static Napi::Value callOf(const Napi::CallbackInfo& info, Make make) {
+  auto call = Napi::External<Call>::New(info.Env(), new Call(deviceOf(info[0]), make),
+                                        [](Napi::Env, Call* ended) { delete ended; });
+  napi_type_tag_object(info.Env(), call, &kCallTag);
+  return call;
+}
+
+static Call& callIn(const Napi::CallbackInfo& info) {
+  bool ours = false;
+  if (info[0].IsExternal()) napi_check_object_type_tag(info.Env(), info[0], &kCallTag, &ours);
+  if (!ours) throw Napi::TypeError::New(info.Env(), "argument 0 is not a call");
+  return *info[0].As<Napi::External<Call>>().Data();
+}
+
+// beginIoctl(device, fd, request, argument) -> call
+static Napi::Value beginIoctl(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  in.device(0);
+  return callOf(info, [fd = in.integer(1), request = in.big(2), argument = in.pointer(3)](RawDevice& device) {
+    return -device.ioctlRaw(fd, request, argument);
+  });
+}
+
+// beginClose(device, fd) -> call
+static Napi::Value beginClose(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  in.device(0);
+  return callOf(info, [fd = in.integer(1)](RawDevice& device) { return -device.close(fd); });
+}
+
+// beginMmap(device, fd, offset) -> call. The mapping is undone.
+static Napi::Value beginMmap(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  in.device(0);
+  return callOf(info, [fd = in.integer(1), offset = in.big(2)](RawDevice& device) {
+    void* page = nullptr;
+    const int error = device.mapComm(fd, offset, &page);
+    if (error == netbsd::kOK) ::munmap(page, abi::kPageSize);
+    return -error;
+  });
+}
+
+// wait(call, ms) -> result, or undefined if the call has not returned by then
+static Napi::Value wait(const Napi::CallbackInfo& info) {
+  int64_t result = 0;
+  if (!callIn(info).wait(std::chrono::milliseconds(info[1].ToNumber().Int64Value()), &result)) {
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(result));
+}
+
+// begun(call) -> whether its thread is there
+static Napi::Value begun(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), callIn(info).begun());
+}
+
+// kick(call): as a signal to its thread
+static Napi::Value kick(const Napi::CallbackInfo& info) {
+  callIn(info).kick();
+  return info.Env().Undefined();
+}
+
 // ---- memory ---------------------------------------------------------------------------------------------------------
 
 // allocate(length, prot) -> address of anonymous private memory
@@ -200,6 +268,12 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("dup", dup);
   add("ioctl", ioctl);
   add("run", run);
+  add("beginIoctl", beginIoctl);
+  add("beginClose", beginClose);
+  add("beginMmap", beginMmap);
+  add("wait", wait);
+  add("begun", begun);
+  add("kick", kick);
   add("mmap", mmap);
   add("mprotect", mprotect);
   add("read", read);

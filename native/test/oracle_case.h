@@ -34,28 +34,29 @@ struct LocalSegment {
 // The data segments begin below the data pages, so that 16-bit offsets reach them.
 constexpr uint64_t kWindow = kData - 0x4000, kStackBase16 = kStack - 0x8000;
 constexpr LocalSegment kLocalSegments[] = {
-    {kCode, 0xffff, 10, false, true},             // 07: 16-bit code
-    {kWindow, 0xffff, 2, true, true},             // 0f
-    {kWindow, 0x4fff + 0x800, 2, true, true},     // 17: ends within the data pages
-    {kWindow, 0x4fff, 6, true, true},             // 1f: begins within the data pages
-    {kWindow, 0x4fff + 0x900, 6, false, true},    // 27: the same, and ends at 64 KiB
-    {kWindow, 0xffff, 0, true, true},             // 2f: read-only
-    {kWindow, 0xffff, 8, true, true},             // 37: execute-only
-    {kWindow, 0xffff, 2, true, false},            // 3f: not present
-    {kStackBase16, 0x8fff, 2, false, true},    // 47: 16-bit stack
+    {kCode, 0xffff, 10, false, true},           // 07: 16-bit code
+    {kWindow, 0xffff, 2, true, true},           // 0f
+    {kWindow, 0x4fff + 0x800, 2, true, true},   // 17: ends within the data pages
+    {kWindow, 0x4fff, 6, true, true},           // 1f: begins within the data pages
+    {kWindow, 0x4fff + 0x900, 6, false, true},  // 27: the same, and ends at 64 KiB
+    {kWindow, 0xffff, 0, true, true},           // 2f: read-only
+    {kWindow, 0xffff, 8, true, true},           // 37: execute-only
+    {kWindow, 0xffff, 2, true, false},          // 3f: not present
+    {kStackBase16, 0x8fff, 2, false, true},     // 47: 16-bit stack
 };
 constexpr uint16_t localSelector(unsigned index) { return static_cast<uint16_t>(index << 3 | 7); }
 constexpr uint16_t kCode16 = localSelector(0), kWindowData = localSelector(1), kStack16 = localSelector(8);
 
 struct Case {
-  uint8_t bits;        // 16, 32 or 64: the code segment
-  bool singleStep;     // runs with TF set: ends after one instruction; else at the first INT3
-  uint8_t length;      // of code
-  uint8_t code[45];    // up to three instructions
-  uint64_t rip;        // linear address of code
+  uint8_t bits;      // 16, 32 or 64: the code segment
+  bool singleStep;   // runs with TF set: ends after one instruction; else at the first INT3
+  uint8_t length;    // of code
+  uint8_t code[45];  // up to three instructions
+  uint64_t rip;      // linear address of code
   uint64_t gpr[16];
-  uint64_t rflags;     // without TF
+  uint64_t rflags;  // without TF
   uint16_t selector[6];
+  cpu::FpuImage fpu;
   uint16_t patchLength;
   uint64_t patchAddress;  // a linear address whose contents are to be `patch` instead of the usual ones
   uint8_t patch[48];
@@ -70,6 +71,7 @@ struct Outcome {
   uint16_t vector;
   uint32_t error;
   uint16_t selector[6];
+  cpu::FpuImage fpu;
   bool memoryChanged;  // else `memory` is not filled in
   Memory memory;
 };

@@ -11,14 +11,16 @@ namespace {
 constexpr const char* kGprNames[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                      "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
 constexpr const char* kSegNames[] = {"ES", "CS", "SS", "DS", "FS", "GS"};
-constexpr uint16_t kDebug = 1, kBreakpoint = 3, kInvalidOpcode = 6, kGeneralProtection = 13, kPageFault = 14;
+constexpr uint16_t kDebug = 1, kBreakpoint = 3, kInvalidOpcode = 6, kStackFault = 12, kGeneralProtection = 13,
+                   kPageFault = 14, kAlignmentCheck = 17;
 
 // Linux does not tell user mode whether a page behind its own addresses is present.
 constexpr uint64_t kUserEnd = 0x7ffffffff000;
 
-// An instruction of several stack accesses makes them in an order of the processor's own, and those below the stack
-// pointer before it finds a fault elsewhere: ENTER with 31 levels is the longest.
-constexpr uint64_t kStackReach = 0x200, kFrameReach = 64;
+// An instruction of several accesses (kSeveral) makes them in an order of the processor's own, and so finds this or
+// that fault first. What a faulting instruction has pushed by then stays below the stack pointer: 31 levels of ENTER at
+// most.
+constexpr uint64_t kStackReach = 0x200, kSeveralReach = 0x200;
 
 // What is left of the RPL of a null selector after a return from the kernel.
 uint16_t visible(uint16_t selector) { return selector < 4 ? 0 : selector; }
@@ -31,17 +33,79 @@ std::string vectorName(uint16_t vector) {
   return "no exception (" + std::to_string(vector - kNoVector) + ")";
 }
 
-// A fault of an instruction that is too long, or whose end can't be fetched. Of those that do not exist, processors may
-// fetch as much as their operands would take.
-bool fetchFault(const Case& c, const Outcome& outcome) {
+// Of an instruction that does not exist, a processor may fetch as much as its operands would take: it finds a fault
+// there, or that it is too long.
+bool fetchFault(const Outcome& outcome, const Decoded& d) {
   constexpr uint32_t kFetch = 16;
-  if (outcome.rip != c.rip - codeBase(c)) return false;
+  constexpr unsigned kMaxLength = 15, kMaxOperands = 10;  // ModRM, SIB, displacement, immediate
   if (outcome.vector == kPageFault) return outcome.error & kFetch;
-  return outcome.vector == kGeneralProtection && decode(c.code, c.length, c.bits).length > 15;
+  return outcome.vector == kGeneralProtection && d.length + kMaxOperands > kMaxLength;
+}
+
+bool memoryFault(uint16_t vector) {
+  return vector == kStackFault || vector == kGeneralProtection || vector == kPageFault || vector == kAlignmentCheck;
 }
 
 // The address of a byte of Memory.
 uint64_t memoryAddress(size_t offset) { return offset < kDataSize ? kData + offset : kStack + offset - kDataSize; }
+
+// Distances that approximations may have: of x87 results in units in the last place, of RCP and RSQRT in those of a
+// binary32.
+constexpr unsigned kUlps = 1;
+constexpr uint64_t kC1 = 1 << 9;
+constexpr uint64_t kEstimateUlps = 2 * 3 << 11;  // of both
+
+bool closeExtended(const cpu::FpuImage& a, const cpu::FpuImage& b, unsigned i) {
+  if ((a.st[i].signExponent ^ b.st[i].signExponent) & 0x8000) return false;
+  auto number = [i](const cpu::FpuImage& f) {
+    return static_cast<unsigned __int128>(f.st[i].signExponent & 0x7fff) << 63 |
+           (f.st[i].significand & ~(uint64_t{1} << 63));
+  };
+  const auto x = number(a), y = number(b);
+  return (x > y ? x - y : y - x) <= kUlps;
+}
+
+bool closeEstimate(uint64_t a, uint64_t b) {
+  for (unsigned shift : {0u, 32u}) {
+    const auto x = static_cast<uint32_t>(a >> shift), y = static_cast<uint32_t>(b >> shift);
+    if ((x > y ? x - y : y - x) > kEstimateUlps) return false;
+  }
+  return true;
+}
+
+// The FXSAVE image but FOP, FIP and FDP, which newer processors keep for unmasked exceptions only.
+void compareFpu(const cpu::FpuImage& native, const cpu::FpuImage& guest, uint32_t traits, uint64_t undefinedFsw,
+                std::vector<Difference>& differences) {
+  auto number = [&](const std::string& field, uint64_t n, uint64_t g) {
+    if (n != g) differences.push_back({field, hex(n), hex(g)});
+  };
+  number("FCW", native.fcw, guest.fcw);
+  if (traits & kApproximate) undefinedFsw |= kC1;  // rounded up
+  number("FSW", native.fsw & ~undefinedFsw, guest.fsw & ~undefinedFsw);
+  number("FTW", native.ftw, guest.ftw);
+  number("MXCSR", native.mxcsr, guest.mxcsr);
+  for (unsigned i = 0; i < 8; i++) {
+    if (traits & kApproximate && closeExtended(native, guest, i)) continue;
+    if (native.st[i].significand == guest.st[i].significand && native.st[i].signExponent == guest.st[i].signExponent)
+      continue;
+    differences.push_back({"ST" + std::to_string(i),
+                           hex(native.st[i].signExponent) + ":" + hex(native.st[i].significand),
+                           hex(guest.st[i].signExponent) + ":" + hex(guest.st[i].significand)});
+  }
+  for (unsigned i = 0; i < 16; i++) {
+    const uint64_t *n = native.xmm[i].lane, *g = guest.xmm[i].lane;
+    if (n[0] == g[0] && n[1] == g[1]) continue;
+    if (traits & kEstimate && closeEstimate(n[0], g[0]) && closeEstimate(n[1], g[1])) continue;
+    differences.push_back({"XMM" + std::to_string(i), hex(n[1]) + ":" + hex(n[0]), hex(g[1]) + ":" + hex(g[0])});
+  }
+}
+
+// F2XM1 of more than 1, and FYL2XP1 of more than about 0.29, have no defined result.
+bool outOfDomain(const Case& c, unsigned executed) {
+  if (executed < 2 || c.code[executed - 2] != 0xd9) return false;
+  const unsigned exponent = c.fpu.st[0].signExponent & 0x7fff;
+  return (c.code[executed - 1] == 0xf0 && exponent >= 0x3fff) || (c.code[executed - 1] == 0xf9 && exponent >= 0x3ffd);
+}
 
 // Without the bytes from `from` to `to`.
 void compareMemory(const Memory& initial, const Outcome& native, const Outcome& guest, uint64_t from, uint64_t to,
@@ -75,9 +139,9 @@ std::string flagNames(uint64_t rflags) {
   constexpr struct {
     uint64_t bit;
     const char* name;
-  } kNames[] = {{cpu::kCF, "CF"}, {cpu::kPF, "PF"}, {cpu::kAF, "AF"}, {cpu::kZF, "ZF"}, {cpu::kSF, "SF"}, {cpu::kTF, "TF"},
-                {cpu::kIF, "IF"}, {cpu::kDF, "DF"}, {cpu::kOF, "OF"}, {cpu::kNT, "NT"}, {cpu::kRF, "RF"}, {cpu::kAC, "AC"},
-                {cpu::kID, "ID"}};
+  } kNames[] = {{cpu::kCF, "CF"}, {cpu::kPF, "PF"}, {cpu::kAF, "AF"}, {cpu::kZF, "ZF"}, {cpu::kSF, "SF"},
+                {cpu::kTF, "TF"}, {cpu::kIF, "IF"}, {cpu::kDF, "DF"}, {cpu::kOF, "OF"}, {cpu::kNT, "NT"},
+                {cpu::kRF, "RF"}, {cpu::kAC, "AC"}, {cpu::kID, "ID"}};
   std::string text;
   for (const auto& n : kNames)
     if (rflags & n.bit) {
@@ -90,30 +154,38 @@ std::string flagNames(uint64_t rflags) {
 Comparison compare(const Case& c, const Memory& initial, const Outcome& native, const Outcome& guest) {
   Comparison result;
   auto& d = result.differences;
-  if (native.vector != guest.vector) {
-    if (guest.vector == kInvalidOpcode && fetchFault(c, native)) return result;
-    d.push_back({"vector", vectorName(native.vector) + " error " + hex(native.error) + " RIP " + hex(native.rip),
-                 vectorName(guest.vector) + " error " + hex(guest.error) + " RIP " + hex(guest.rip)});
-    return result;
-  }
-  const bool wide = c.bits == 64 || native.selector[Seg::CS] == kCode64;
-  auto number = [&](const char* field, uint64_t n, uint64_t g) {
-    if (n != g) d.push_back({field, hex(n), hex(g)});
-  };
-  const uint64_t mask = wide ? ~uint64_t{0} : 0xffffffff;
-  number("RIP", native.rip & mask, guest.rip & mask);
+  if (native.vector == kNoVector) return result;  // nothing to compare with
   const bool trap = native.vector == kBreakpoint || native.vector == kDebug;
   const uint64_t stoppedAt = native.rip - (c.rip - codeBase(c));
   const bool faulted = !trap && stoppedAt < c.length;
   const unsigned executed = faulted ? static_cast<unsigned>(stoppedAt) : c.length;
-  const Row* row = faulted ? decode(c.code + executed, c.length - executed, c.bits).row : nullptr;
-  const uint32_t traits = row ? row->traits : 0;
+  const Decoded at = faulted ? decode(c.code + executed, c.length - executed, c.bits) : Decoded{};
+  const uint32_t traits = at.row ? at.row->traits : 0;
 
-  const bool hidden = native.vector == kPageFault && native.cr2 >= kUserEnd;
-  number("error code", native.error | hidden, guest.error | hidden);
-  const bool near = ((native.cr2 - guest.cr2 + kFrameReach) & mask) < 2 * kFrameReach;
-  if (native.vector == kPageFault && !(near && traits & kSeveral))
+  if (native.vector != guest.vector) {
+    const bool same = native.rip == guest.rip;
+    if (same && guest.vector == kInvalidOpcode && fetchFault(native, at)) return result;
+    if (same && traits & kSeveral && memoryFault(native.vector) && memoryFault(guest.vector)) return result;
+    d.push_back({"vector", vectorName(native.vector) + " error " + hex(native.error) + " RIP " + hex(native.rip),
+                 vectorName(guest.vector) + " error " + hex(guest.error) + " RIP " + hex(guest.rip)});
+    return result;
+  }
+  const bool wide = native.selector[Seg::CS] == kCode64;
+  const uint64_t mask = wide ? ~uint64_t{0} : 0xffffffff;
+  auto number = [&](const char* field, uint64_t n, uint64_t g) {
+    if (n != g) d.push_back({field, hex(n), hex(g)});
+  };
+  number("RIP", native.rip & mask, guest.rip & mask);
+  const uint64_t wrap = at.addressSize == 2 ? 0xffff : 0xffffffff;
+  const uint64_t distance = (native.cr2 - guest.cr2 + kSeveralReach) & wrap;
+  const bool several = traits & kSeveral && distance < 2 * kSeveralReach;
+  if (native.vector != kPageFault) {
+    number("error code", native.error, guest.error);
+  } else if (!several) {
+    const bool hidden = native.cr2 >= kUserEnd;
+    number("error code", native.error | hidden, guest.error | hidden);
     number("CR2", native.cr2 & mask, guest.cr2 & mask);
+  }
   for (int i = 0; i < 6; i++) number(kSegNames[i], visible(native.selector[i]), visible(guest.selector[i]));
 
   const Undefined undefined = undefinedAfter(c, executed);
@@ -122,9 +194,15 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
   result.undefinedFlags = (native.rflags ^ guest.rflags) & undefined.flags;
 
   const size_t before = d.size();
-  if (!(traits & kPartial))
-    for (int i = 0; i < (wide ? 16 : 8); i++) number(kGprNames[i], native.gpr[i] & mask, guest.gpr[i] & mask);
-  if (native.memoryChanged || guest.memoryChanged) {
+  if (!(traits & kPartial)) {
+    if (!outOfDomain(c, executed)) compareFpu(native.fpu, guest.fpu, undefined.traits, undefined.flags >> kFswShift, d);
+    for (int i = 0; i < (wide ? 16 : 8); i++) {
+      // How much of a stack pointer of 16 bits a return to 64-bit code widens is not told.
+      const uint64_t seen = i == Gpr::RSP && wide && c.bits == 16 ? 0xffff : mask;
+      number(kGprNames[i], native.gpr[i] & seen, guest.gpr[i] & seen);
+    }
+  }
+  if ((native.memoryChanged || guest.memoryChanged) && !(traits & kSeveral)) {
     uint64_t top = native.gpr[Gpr::RSP];
     if (!wide) top = native.selector[Seg::SS] == kStack16 ? (top & 0xffff) + kStackBase16 : top & mask;
     compareMemory(initial, native, guest, top - kStackReach, trap ? top - kStackReach : top, d);

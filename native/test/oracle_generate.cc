@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "oracle_float.h"
+#include "oracle_random.h"
 #include "oracle_table.h"
 
 namespace nvmm::oracle {
@@ -10,48 +12,7 @@ namespace {
 
 using namespace cpu;
 
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    state_ += 0x9e3779b97f4a7c15;
-    uint64_t z = state_;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-  }
-  unsigned below(unsigned n) { return static_cast<unsigned>((next() >> 32) * n >> 32); }
-  bool chance(unsigned percent) { return below(100) < percent; }
-  template <typename T, size_t N>
-  T pick(const T (&values)[N]) {
-    return values[below(N)];
-  }
-
- private:
-  uint64_t state_;
-};
-
-// Values at which instructions change their mind.
-uint64_t interesting(Random& random) {
-  switch (random.below(8)) {
-    case 0: return random.below(4);
-    case 1: return ~uint64_t{random.below(4)};
-    case 2: {  // around the limits of signed and unsigned integers
-      constexpr unsigned kBits[] = {4, 7, 8, 15, 16, 31, 32, 63};
-      return (uint64_t{1} << random.pick(kBits)) + random.below(5) - 2;
-    }
-    case 3: return ~(uint64_t{1} << random.below(64));
-    case 4: return uint64_t{1} << random.below(64);
-    case 5: return random.next() >> random.below(64);
-    case 6: return (random.next() & 0xff) * 0x0101010101010101;
-    default: return random.next();
-  }
-}
-
-template <typename T>
-void store(uint8_t* p, T value) {
-  std::memcpy(p, &value, sizeof value);
-}
+const FpuImage kInitialFpu = initialFpu();
 
 class Generator {
  public:
@@ -88,8 +49,9 @@ class Generator {
   const Plan& plan_;
   Random random_;
   Case c_;
-  uint16_t pinned_ = 0;         // registers whose value an earlier choice depends on
-  int ripRelative_ = -1;        // where a displacement from the next instruction stands
+  uint16_t pinned_ = 0;  // registers whose value an earlier choice depends on
+  bool locked_ = false;
+  int ripRelative_ = -1;  // where a displacement from the next instruction stands
   uint64_t ripRelativeTarget_ = 0;
 };
 
@@ -98,17 +60,24 @@ void Generator::begin() {
   c_.bits = static_cast<uint8_t>(plan_.bits);
   // Mostly in the middle of a page, sometimes across a page boundary, sometimes across the end of the code.
   c_.rip = kCode + 0x800;
-  if (random_.chance(4)) c_.rip = kCode + kPage - 1 - random_.below(8);
-  else if (random_.chance(1)) c_.rip = kCode + kCodeSize - 1 - random_.below(8);
+  if (random_.chance(4))
+    c_.rip = kCode + kPage - 1 - random_.below(8);
+  else if (random_.chance(1))
+    c_.rip = kCode + kCodeSize - 1 - random_.below(8);
   for (uint64_t& r : c_.gpr) r = interesting(random_);
 
   c_.gpr[RSP] = kStack + 0xa00 + 8 * random_.below(16);
   const unsigned where = random_.below(100);
-  if (where < 4) c_.gpr[RSP] = kStack + random_.below(24);
-  else if (where < 8) c_.gpr[RSP] = kStack + kStackSize - random_.below(24);
-  else if (where < 10) c_.gpr[RSP] += random_.below(8);
-  else if (where < 12) c_.gpr[RSP] = target();
-  else if (where < 13) c_.gpr[RSP] = interesting(random_);
+  if (where < 4)
+    c_.gpr[RSP] = kStack + random_.below(24);
+  else if (where < 8)
+    c_.gpr[RSP] = kStack + kStackSize - random_.below(24);
+  else if (where < 10)
+    c_.gpr[RSP] += random_.below(8);
+  else if (where < 12)
+    c_.gpr[RSP] = target();
+  else if (where < 13)
+    c_.gpr[RSP] = interesting(random_);
 
   constexpr uint64_t kRandomFlags = kArithmeticFlags;
   c_.rflags = kFlagsFixed | kIF | (random_.next() & kRandomFlags);
@@ -133,21 +102,22 @@ void Generator::begin() {
   }
   if (c_.bits != 64 && random_.chance(1)) c_.selector[random_.chance(50) ? DS : ES] = 0;
   pinned_ = 1 << RSP;
+  c_.fpu = kInitialFpu;
 }
 
 // A linear address for a memory operand.
 uint64_t Generator::target(unsigned within) {
   const unsigned where = random_.below(100);
   if (where < 60) return kData + kPage + 0x100 + random_.below(within * 2 - 0x200);
-  if (where < 70) return kData + 2 * kPage - 1 - random_.below(16);              // across two writable pages
-  if (where < 78) return kData + kDataSize - 1 - random_.below(16);              // across the end
-  if (where < 84) return kData + kPage - 1 - random_.below(16);                  // from the read-only page
+  if (where < 70) return kData + 2 * kPage - 1 - random_.below(16);  // across two writable pages
+  if (where < 78) return kData + kDataSize - 1 - random_.below(16);  // across the end
+  if (where < 84) return kData + kPage - 1 - random_.below(16);      // from the read-only page
   if (where < 87) return kData + random_.below(kPage);
   if (where < 90) return kStack + random_.below(kStackSize);
-  if (where < 92) return kData + 0x17f0 + random_.below(0x140);                  // around the limits of segments
+  if (where < 92) return kData + 0x17f0 + random_.below(0x140);  // around the limits of segments
   if (where < 94) return kCode + random_.below(kCodeSize);
   if (where < 96) return kData - 1 - random_.below(16);
-  if (is64() && where < 98) return 0x0000800000000000 - 1 - random_.below(16);   // across the canonical half
+  if (is64() && where < 98) return 0x0000800000000000 - 1 - random_.below(16);  // across the canonical half
   return interesting(random_);
 }
 
@@ -155,10 +125,14 @@ uint64_t Generator::target(unsigned within) {
 uint64_t Generator::branchTarget() {
   const unsigned where = random_.below(100);
   uint64_t linear = kCode + random_.below(0x700);
-  if (where >= 70 && where < 80) linear = kCode + kCodeSize - 16 + random_.below(32);
-  else if (where < 85 && where >= 80) linear = kData + random_.below(kDataSize);
-  else if (where < 90 && where >= 85) linear = 0x40000000 + random_.below(0x20000000);
-  else if (where >= 97 && is64()) linear = random_.next() | 1ull << 62;  // hardly ever canonical
+  if (where >= 70 && where < 80)
+    linear = kCode + kCodeSize - 16 + random_.below(32);
+  else if (where < 85 && where >= 80)
+    linear = kData + random_.below(kDataSize);
+  else if (where < 90 && where >= 85)
+    linear = 0x40000000 + random_.below(0x20000000);
+  else if (where >= 97 && is64())
+    linear = random_.next() | 1ull << 62;  // hardly ever canonical
   return linear - codeBase(c_);
 }
 
@@ -207,6 +181,12 @@ void Generator::prepareOperand(const Row& row, uint64_t address, unsigned operan
   uint8_t bytes[16];
   store(bytes, interesting(random_));
   store(bytes + 8, interesting(random_));
+  if (row.traits & kFloat) randomOperand(random_, bytes);
+  if (row.opcode == 0x0fae && row.digits == 1 << 1) {  // FXRSTOR
+    const FpuImage image = randomFpu(random_);
+    return patch(address, &image, sizeof c_.patch);
+  }
+  if (row.opcode == 0x0fae && random_.chance(80)) store(bytes, randomFpu(random_).mxcsr);
   if (row.traits & kIndirect) store(bytes, branchTarget());
   if (row.traits & kPointer) {
     store(bytes, branchTarget());
@@ -221,7 +201,8 @@ void Generator::prepareOperand(const Row& row, uint64_t address, unsigned operan
       store(bytes, c_.gpr[RAX]);
     }
   }
-  if (random_.chance(50) || row.traits & (kIndirect | kPointer | kSelector | kCompare)) patch(address, bytes, 16);
+  if (random_.chance(50) || row.traits & (kIndirect | kPointer | kSelector | kCompare | kFloat))
+    patch(address, bytes, 16);
 }
 
 // ModRM, SIB and displacement; the registers of an address get values that make it a useful one.
@@ -232,7 +213,9 @@ void Generator::emitOperand(const Row& row, unsigned addressSize, unsigned opera
   const unsigned fullReg = reg | (rex & 4 ? 8 : 0);
   const bool memory = row.operand == Operand::Memory || (row.operand == Operand::ModRm && random_.chance(60));
   if (!memory) {
-    const unsigned rm = random_.below(8), fullRm = rm | (rex & 1 ? 8 : 0);
+    unsigned rm = random_.below(8);
+    while (!(row.rms >> rm & 1)) rm = random_.below(8);
+    const unsigned fullRm = rm | (rex & 1 ? 8 : 0);
     put(static_cast<uint8_t>(0xc0 | reg << 3 | rm));
     if (pinned_ >> fullRm & 1) return;
     if (row.traits & kIndirect) c_.gpr[fullRm] = branchTarget();
@@ -259,14 +242,21 @@ void Generator::emitOperand(const Row& row, unsigned addressSize, unsigned opera
   } else if (mod != 0 || rm != 5) {
     baseReg = static_cast<int>(rm | (rex & 1 ? 8 : 0));
   }
-  const unsigned displacementSize =
-      addressSize == 2 ? (mod == 1 ? 1 : mod == 2 || rm == 6 ? 2 : 0) : (mod == 1 ? 1 : mod == 2 || baseReg < 0 ? 4 : 0);
+  const unsigned displacementSize = addressSize == 2 ? (mod == 1              ? 1
+                                                        : mod == 2 || rm == 6 ? 2
+                                                                              : 0)
+                                                     : (mod == 1                  ? 1
+                                                        : mod == 2 || baseReg < 0 ? 4
+                                                                                  : 0);
   const bool ripRelative = is64() && mod == 0 && rm == 5;
 
   const int segment = segmentOverride >= 0 && (!is64() || segmentOverride == GS) ? segmentOverride
-                      : baseReg == RSP || baseReg == RBP                          ? SS
-                                                                                  : DS;
-  const uint64_t address = target();
+                      : baseReg == RSP || baseReg == RBP                         ? SS
+                                                                                 : DS;
+  uint64_t address = target();
+  if (row.traits & kAligned && random_.chance(95)) address &= ~uint64_t{15};
+  // Linux slows down whoever locks two cache lines at once, where it is told.
+  if (locked_ && random_.chance(95)) address &= ~uint64_t{15};
   uint64_t operand = address;
   if (row.traits & kBitOffset) {
     // The bit offset, as a signed number of the operand's size, displaces the operand in multiples of that size.
@@ -285,13 +275,15 @@ void Generator::emitOperand(const Row& row, unsigned addressSize, unsigned opera
   displacement = displacementSize == 0   ? 0
                  : displacementSize == 1 ? static_cast<int8_t>(displacement)
                                          : static_cast<int32_t>(displacement);
-  if (indexReg >= 0 && !(pinned_ >> indexReg & 1) && indexReg != baseReg) setAddress(static_cast<Gpr>(indexReg), c_.gpr[indexReg], addressSize);
+  if (indexReg >= 0 && !(pinned_ >> indexReg & 1) && indexReg != baseReg)
+    setAddress(static_cast<Gpr>(indexReg), c_.gpr[indexReg], addressSize);
   const uint64_t index = indexReg >= 0 && indexReg != baseReg ? c_.gpr[indexReg] << scale : 0;
   const bool baseIsFree = baseReg >= 0 && baseReg != indexReg && !(pinned_ >> baseReg & 1);
   if (baseIsFree)
     setAddress(static_cast<Gpr>(baseReg), offset - index - static_cast<uint64_t>(displacement), addressSize);
   else if (displacementSize >= 2)
-    displacement = static_cast<int64_t>(offset - index - (baseReg >= 0 ? c_.gpr[baseReg] << (baseReg == indexReg ? scale : 0) : 0));
+    displacement = static_cast<int64_t>(offset - index -
+                                        (baseReg >= 0 ? c_.gpr[baseReg] << (baseReg == indexReg ? scale : 0) : 0));
 
   put(static_cast<uint8_t>(mod << 6 | reg << 3 | rm));
   if (rm == 4 && addressSize != 2) put(sib);
@@ -324,9 +316,7 @@ void Generator::emitImmediate(const Row& row, unsigned operandSize, unsigned add
       return put(static_cast<uint8_t>(random_.chance(50) ? before : behind));
     }
     case Immediate::RelFull: return putN(branchTarget() - next - full, full);
-    case Immediate::Far:
-      putN(branchTarget(), full);
-      return putN(random_.chance(50) ? c_.selector[CS] : selector(), 2);
+    case Immediate::Far: putN(branchTarget(), full); return putN(random_.chance(50) ? c_.selector[CS] : selector(), 2);
   }
 }
 
@@ -350,7 +340,13 @@ void Generator::prepareImplicit(const Row& row, unsigned operandSize, unsigned a
       patch(c_.gpr[RDI] + base(ES), run, sizeof run - random_.below(16));
     }
   }
-  if (row.traits & kTable) setAddress(RBX, target() - base(segmentOverride >= 0 ? segmentOverride : DS) - (c_.gpr[RAX] & 0xff), addressSize);
+  if (row.traits & kFloat) c_.fpu = randomFpu(random_);
+  // Where it cannot fault: whether a mask of zeros does is the processor's choice.
+  if (row.traits & kMaskMove)
+    setAddress(RDI, kData + kPage + random_.below(2 * kPage - 16) - base(segmentOverride >= 0 ? segmentOverride : DS),
+               addressSize);
+  if (row.traits & kTable)
+    setAddress(RBX, target() - base(segmentOverride >= 0 ? segmentOverride : DS) - (c_.gpr[RAX] & 0xff), addressSize);
   if (row.traits & kDivide && random_.chance(60)) {
     const bool negative = static_cast<int64_t>(c_.gpr[RAX]) < 0 && random_.chance(50);
     c_.gpr[RDX] = negative ? ~uint64_t{0} : random_.chance(80) ? 0 : random_.below(100);
@@ -372,10 +368,11 @@ void Generator::prepareImplicit(const Row& row, unsigned operandSize, unsigned a
 void Generator::emit(const Row& row) {
   const bool string = row.traits & kString;
   bool operand16 = random_.chance(20), address = random_.chance(c_.bits == 16 ? 25 : 10);
-  if (row.prefix == Prefix::None) operand16 = false;
+  if (row.prefix == Prefix::None || row.traits & kFloat) operand16 = row.prefix == Prefix::P66;
   int segmentOverride = -1;
   if (random_.chance(10)) segmentOverride = static_cast<int>(random_.below(6));
-  if (plan_.bits != 64 && plan_.localSegments && address && plan_.bits == 32 && random_.chance(80)) segmentOverride = GS;
+  if (plan_.bits != 64 && plan_.localSegments && address && plan_.bits == 32 && random_.chance(80))
+    segmentOverride = GS;
   if (segmentOverride == FS && is64()) segmentOverride = GS;
 
   uint8_t prefixes[8];
@@ -384,11 +381,16 @@ void Generator::emit(const Row& row) {
   if (address) prefixes[count++] = 0x67;
   constexpr uint8_t kOverrides[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
   if (segmentOverride >= 0) prefixes[count++] = kOverrides[segmentOverride];
-  if (random_.chance(row.traits & kLockable ? 25 : 2)) prefixes[count++] = 0xf0;
+  locked_ = random_.chance(row.traits & kLockable ? 25 : 2);
+  if (locked_) prefixes[count++] = 0xf0;
+  locked_ |= row.opcode == 0x86;  // XCHG
   bool repeated = false;
-  if (row.prefix == Prefix::F3) prefixes[count++] = 0xf3;
-  else if (row.prefix == Prefix::NotF3) repeated = false;
-  else if (row.prefix == Prefix::Any && random_.chance(string ? 60 : 4)) repeated = true;
+  if (row.prefix == Prefix::F3)
+    prefixes[count++] = 0xf3;
+  else if (row.prefix == Prefix::F2)
+    prefixes[count++] = 0xf2;
+  else if (row.prefix == Prefix::Any && random_.chance(string ? 60 : 4))
+    repeated = true;
   if (repeated) prefixes[count++] = random_.chance(50) ? 0xf2 : 0xf3;
   for (unsigned i = count; i > 1; i--) std::swap(prefixes[i - 1], prefixes[random_.below(i)]);
   for (unsigned i = 0; i < count; i++) put(prefixes[i]);
@@ -443,7 +445,8 @@ Case Generator::mutated(const std::vector<const Row*>& rows) {
     c_ = templates(rows, rows);
     const unsigned length = std::min<unsigned>(c_.length, 15);
     for (unsigned n = 1 + random_.below(2); n > 0; n--)
-      c_.code[random_.below(length)] ^= static_cast<uint8_t>(random_.chance(50) ? 1u << random_.below(8) : random_.next());
+      c_.code[random_.below(length)] ^=
+          static_cast<uint8_t>(random_.chance(50) ? 1u << random_.below(8) : random_.next());
     c_.singleStep = true;
     if (admissible(c_)) return c_;
   }
@@ -477,12 +480,14 @@ Families familiesOf(unsigned bits) {
   Families f;
   for (const Row& row : table()) {
     if (!row.in(bits)) continue;
-    auto it = std::find_if(f.all.begin(), f.all.end(), [&](const Family& x) { return !std::strcmp(x.name, row.family); });
+    auto it =
+        std::find_if(f.all.begin(), f.all.end(), [&](const Family& x) { return !std::strcmp(x.name, row.family); });
     if (it == f.all.end()) it = f.all.insert(it, Family{row.family, {}});
     it->rows.push_back(&row);
     constexpr uint32_t kNotAhead = kBranch | kReadsFlags | kFrame | kPointer | kSelector | kLoadsSs;
     constexpr const char* kCalm[] = {"alu", "move", "exchange", "shift", "muldiv", "bit", "string", "flags"};
-    const bool calm = std::any_of(std::begin(kCalm), std::end(kCalm), [&](auto x) { return !std::strcmp(x, row.family); });
+    const bool calm =
+        std::any_of(std::begin(kCalm), std::end(kCalm), [&](auto x) { return !std::strcmp(x, row.family); });
     if (calm && !(row.traits & kNotAhead)) f.fillers.push_back(&row);
   }
   return f;
@@ -501,8 +506,9 @@ Memory initialMemory(uint64_t seed) {
 }
 
 bool knownFamily(const std::string& family, unsigned bits) {
-  return family == kBytes || family == kMutated ||
-         std::any_of(table().begin(), table().end(), [&](const Row& row) { return row.in(bits) && row.family == family; });
+  return family == kBytes || family == kMutated || std::any_of(table().begin(), table().end(), [&](const Row& row) {
+           return row.in(bits) && row.family == family;
+         });
 }
 
 Case generate(const Plan& plan, uint64_t index, const char*& family) {

@@ -13,8 +13,24 @@ namespace nvmm::oracle {
 namespace {
 
 // Guest-physical pages.
-enum Frame : uint64_t { kPml4, kLowPdpt, kLowPd, kCodePt, kDataPt, kStackPt, kHighPdpt, kHighPd, kHighPt, kTables,
-                        kIdt, kHandlers, kHandlerStack, kCodeFrames, kMemoryFrames = kCodeFrames + 2, kFrames = kMemoryFrames + 4 };
+enum Frame : uint64_t {
+  kPml4,
+  kLowPdpt,
+  kLowPd,
+  kCodePt,
+  kDataPt,
+  kStackPt,
+  kHighPdpt,
+  kHighPd,
+  kHighPt,
+  kTables,
+  kIdt,
+  kHandlers,
+  kHandlerStack,
+  kCodeFrames,
+  kMemoryFrames = kCodeFrames + 2,
+  kFrames = kMemoryFrames + 4
+};
 constexpr uint64_t gpa(uint64_t frame) { return frame * kPage; }
 
 // The supervisor's half: the frames from kTables to kHandlerStack.
@@ -72,7 +88,9 @@ cpu::HostPage Guest::page(uint64_t gpa) {
 
 void Guest::buildPageTables() {
   constexpr uint64_t kTable = kPresentBit | kWriteBit | kUserBit;
-  auto entry = [this](Frame table, uint64_t index) -> uint64_t& { return at<uint64_t>(gpa(table) + 8 * (index & 511)); };
+  auto entry = [this](Frame table, uint64_t index) -> uint64_t& {
+    return at<uint64_t>(gpa(table) + 8 * (index & 511));
+  };
   auto map = [&](Frame table, uint64_t address, uint64_t frame, uint64_t bits) {
     entry(table, address >> 12) = gpa(frame) | bits;
   };
@@ -105,8 +123,8 @@ void Guest::buildDescriptorTables(bool hasLocalSegments) {
   if (hasLocalSegments) {
     unsigned index = 0;
     for (const LocalSegment& s : kLocalSegments)
-      at<uint64_t>(ldt + 8 * index++) =
-          descriptor(s.base, s.limit, (s.type | 0x71u | s.present << 7) << 8 | s.big << 22 | 1 << 20);  // S, DPL 3, accessed; AVL
+      at<uint64_t>(ldt + 8 * index++) = descriptor(
+          s.base, s.limit, (s.type | 0x71u | s.present << 7) << 8 | s.big << 22 | 1 << 20);  // S, DPL 3, accessed; AVL
   }
   for (unsigned vector = 0; vector < 256; vector++) {
     uint64_t handler = linear(kHandlers) + vector * kHandlerSize;
@@ -132,7 +150,7 @@ cpu::Segment Guest::segment(uint16_t selector) const {
 
 void Guest::enter(const Case& c) {
   cpu::State& s = cpu_.state();
-  std::memcpy(s.gpr, c.gpr, sizeof s.gpr);
+  std::memcpy(s.gpr, c.gpr, sizeof c.gpr);
   s.rip = c.rip - codeBase(c);
   s.rflags = c.rflags | (c.singleStep ? cpu::kTF : 0);
   for (int i = 0; i < 6; i++) s.seg[i] = segment(c.selector[i]);
@@ -149,12 +167,14 @@ void Guest::enter(const Case& c) {
   s.dr7 = 0x400;
   s.efer = cpu::kSCE | cpu::kLME | cpu::kLMA | cpu::kNXE;
   s.cpl = 3;
+  s.fpu = c.fpu;
   s.interruptShadow = s.nmiBlocked = false;
 }
 
 void Guest::leave(const Case& c, cpu::ExitKind exit, Outcome& out) {
   const cpu::State& s = cpu_.state();
-  std::memcpy(out.gpr, s.gpr, sizeof s.gpr);
+  std::memcpy(out.gpr, s.gpr, sizeof out.gpr);
+  out.fpu = s.fpu;
   for (int i = 0; i < 6; i++) out.selector[i] = s.seg[i].selector;
   out.cr2 = s.cr2;
   out.vector = kNoVector + static_cast<uint16_t>(exit);
@@ -183,7 +203,8 @@ void Guest::leave(const Case& c, cpu::ExitKind exit, Outcome& out) {
 }
 
 void Guest::run(const Case& c, Outcome& out) {
-  std::memcpy(&ram_[gpa(kCodeFrames) + (c.rip - kCode)], c.code, std::min<uint64_t>(c.length, kCode + kCodeSize - c.rip));
+  std::memcpy(&ram_[gpa(kCodeFrames) + (c.rip - kCode)], c.code,
+              std::min<uint64_t>(c.length, kCode + kCodeSize - c.rip));
   applyPatch(c, &ram_[gpa(kMemoryFrames)]);
   enter(c);
   leave(c, cpu_.run(kBudget).kind, out);

@@ -23,6 +23,7 @@ namespace {
 constexpr int kGregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 constexpr int kSignals[] = {SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS};
+constexpr size_t kFxsaveUsed = 416, kXsaveMagic = 464, kXstateBv = 512;  // in a frame's XSAVE image
 constexpr int kHangMilliseconds = 3000;
 constexpr unsigned long kRestoreSs = 6;  // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS: SS as it is in the frame
 
@@ -63,6 +64,12 @@ void Executor::load(const Case& c, ucontext_t& context) {
   gregs[REG_EFL] = static_cast<greg_t>(c.rflags | (c.singleStep ? cpu::kTF : 0));
   gregs[REG_CSGSFS] = static_cast<greg_t>(c.selector[Seg::CS] | static_cast<uint64_t>(c.selector[Seg::SS]) << 48);
   context.uc_flags |= kRestoreSs;
+  uint8_t* xsave = reinterpret_cast<uint8_t*>(context.uc_mcontext.fpregs);
+  std::memcpy(xsave, &c.fpu, kFxsaveUsed);
+  uint32_t magic;
+  std::memcpy(&magic, xsave + kXsaveMagic, sizeof magic);
+  if (magic == FP_XSTATE_MAGIC1)
+    xsave[kXstateBv] |= 3;  // else x87 and SSE would be taken for being in their initial state
   asm volatile("mov %0, %%ds\n mov %1, %%es\n mov %2, %%gs" ::"r"(c.selector[Seg::DS]), "r"(c.selector[Seg::ES]),
                "r"(c.selector[Seg::GS]));
 }
@@ -78,6 +85,7 @@ void Executor::record(const Case& c, const ucontext_t& context, Outcome& out) {
   out.cr2 = static_cast<uint64_t>(gregs[REG_CR2]);
   out.selector[Seg::CS] = static_cast<uint16_t>(gregs[REG_CSGSFS]);
   out.selector[Seg::SS] = static_cast<uint16_t>(static_cast<uint64_t>(gregs[REG_CSGSFS]) >> 48);
+  std::memcpy(&out.fpu, context.uc_mcontext.fpregs, sizeof out.fpu);
   uint16_t ds, es, fs, gs;
   asm volatile("mov %%ds, %0\n mov %%es, %1\n mov %%fs, %2\n mov %%gs, %3" : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
   out.selector[Seg::DS] = ds;

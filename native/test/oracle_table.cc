@@ -273,6 +273,7 @@ std::vector<Row> build() {
     rows.push_back({"alu", name, 0x82, 1, O::ModRm, I::Byte, traits, undefined, digit(i), M::Legacy});
     rows.push_back({"alu", name, 0x83, 1, O::ModRm, I::Byte, traits, undefined, digit(i)});
   }
+  appendFloatRows(rows);
   return rows;
 }
 
@@ -322,10 +323,13 @@ bool matches(const Row& row, unsigned bits, uint8_t modrm, bool operand16, uint8
     const bool reg = modrm >> 6 == 3;
     if (row.operand == O::Memory ? reg : row.operand == O::Register && !reg) return false;
     if (!(row.digits >> (modrm >> 3 & 7) & 1)) return false;
+    if (reg && !(row.rms >> (modrm & 7) & 1)) return false;
   }
   switch (row.prefix) {
     case P::Any: return true;
     case P::F3: return repeat == 0xf3;
+    case P::F2: return repeat == 0xf2;
+    case P::P66: return repeat == 0 && operand16;
     case P::NotF3: return repeat != 0xf3;
     case P::NoRepeat: return repeat == 0;
     case P::None: return repeat == 0 && !operand16;
@@ -358,11 +362,16 @@ Decoded decode(const uint8_t* code, unsigned length, unsigned bits) {
       rex = b;
       continue;
     }
-    if (b == 0x66) operand16 = true;
-    else if (b == 0x67) address = true;
-    else if (b == 0xf2 || b == 0xf3) repeat = b;
-    else if (b == 0x64) d.fsOverride = true;
-    else if (b != 0xf0 && b != 0x26 && b != 0x2e && b != 0x36 && b != 0x3e && b != 0x65) break;
+    if (b == 0x66)
+      operand16 = true;
+    else if (b == 0x67)
+      address = true;
+    else if (b == 0xf2 || b == 0xf3)
+      repeat = b;
+    else if (b == 0x64)
+      d.fsOverride = true;
+    else if (b != 0xf0 && b != 0x26 && b != 0x2e && b != 0x36 && b != 0x3e && b != 0x65)
+      break;
     rex = 0;  // only the byte before the opcode counts
   }
   d.operandSize = rex & 8 ? 8 : operand16 != (bits == 16) ? 2 : 4;
@@ -393,6 +402,7 @@ Undefined undefinedAfter(const Case& c, unsigned executed) {
     if (!d.row) break;
     const Row& row = *d.row;
     result.flags |= row.undefined;
+    result.traits |= row.traits;
     if (row.traits & (kShift | kRotate | kDoubleShift)) {
       const bool one = row.opcode == 0xd0 || row.opcode == 0xd1;
       const bool byCl = !one && row.immediate == I::None;

@@ -11,7 +11,7 @@ namespace nvmm::oracle {
 
 enum class Modes : uint8_t { All, Legacy, Long };
 
-enum class Prefix : uint8_t { Any, F3, NotF3, NoRepeat, None };  // which of 66, F2 and F3 there has to be
+enum class Prefix : uint8_t { Any, F3, F2, P66, NotF3, NoRepeat, None };  // which of 66, F2 and F3 there has to be
 
 enum class Operand : uint8_t {
   None,
@@ -39,26 +39,35 @@ enum Trait : uint32_t {
   kReadsFlags = 1 << 1,
   kLockable = 1 << 2,
   kString = 1 << 3,
-  kBranch = 1 << 4,        // ends a sequence
-  kIndirect = 1 << 5,      // the operand is a near branch target
-  kPointer = 1 << 6,       // the operand is a far pointer
-  kFrame = 1 << 7,         // the stack holds branch targets, selectors and flags
-  kSelector = 1 << 8,      // the operand is a selector
-  kBitOffset = 1 << 9,     // the register operand displaces the memory operand
+  kBranch = 1 << 4,     // ends a sequence
+  kIndirect = 1 << 5,   // the operand is a near branch target
+  kPointer = 1 << 6,    // the operand is a far pointer
+  kFrame = 1 << 7,      // the stack holds branch targets, selectors and flags
+  kSelector = 1 << 8,   // the operand is a selector
+  kBitOffset = 1 << 9,  // the register operand displaces the memory operand
   kDivide = 1 << 10,
-  kCompare = 1 << 11,      // RDX:RAX is compared with the operand
-  kTable = 1 << 12,        // XLAT
-  kShift = 1 << 13,        // shifts: see undefinedFlags()
+  kCompare = 1 << 11,  // RDX:RAX is compared with the operand
+  kTable = 1 << 12,    // XLAT
+  kShift = 1 << 13,    // shifts: see undefinedFlags()
   kRotate = 1 << 14,
   kDoubleShift = 1 << 15,
   kLoadsSs = 1 << 16,      // delays the trap of TF
   kVector = 1 << 17,       // the immediate is an interrupt vector
   kLevel = 1 << 18,        // the immediate is a nesting level
-  kSeveral = 1 << 19,      // accesses several stack slots
+  kSeveral = 1 << 19,      // makes several accesses to memory
   kPartial = 1 << 20,      // may have changed registers when it faults
+  kFloat = 1 << 21,        // x87, MMX and SSE: with random contents of their registers
+  kAligned = 1 << 22,      // the memory operand has to be aligned to 16 bytes
+  kMaskMove = 1 << 23,     // stores at DS:RDI
+  kApproximate = 1 << 24,  // x87 results within some units in the last place
+  kEstimate = 1 << 25,     // RCP and RSQRT: within 1.5 * 2^-12
 };
 
 constexpr uint8_t kAnyDigit = 0xff;
+
+// In Row::undefined and Undefined::flags: FSW above RFLAGS.
+constexpr unsigned kFswShift = 32;
+constexpr uint64_t fsw(uint16_t bits) { return uint64_t{bits} << kFswShift; }
 
 struct Row {
   const char* family;
@@ -68,15 +77,17 @@ struct Row {
   Operand operand = Operand::None;
   Immediate immediate = Immediate::None;
   uint32_t traits = 0;
-  uint64_t undefined = 0;  // flags
+  uint64_t undefined = 0;      // flags, and the x87's condition codes
   uint8_t digits = kAnyDigit;  // a bit for each ModRM.reg
   Modes modes = Modes::All;
   Prefix prefix = Prefix::Any;
+  uint8_t rms = kAnyDigit;  // the same for ModRM.rm, of a register operand
 
   bool in(unsigned bits) const { return modes == Modes::All || (modes == Modes::Long) == (bits == 64); }
 };
 
 const std::vector<Row>& table();
+void appendFloatRows(std::vector<Row>& rows);  // x87, MMX, SSE, SSE2 (oracle_table_float.cc)
 
 // An instruction taken apart as far as the rows need it.
 struct Decoded {
@@ -92,6 +103,7 @@ Decoded decode(const uint8_t* code, unsigned length, unsigned bits);
 // The flags that the first `executed` bytes of the code may leave undefined, and whether a result is undefined too.
 struct Undefined {
   uint64_t flags;
+  uint32_t traits;  // of all the instructions
   bool result;
 };
 Undefined undefinedAfter(const Case& c, unsigned executed);

@@ -143,8 +143,8 @@ void report(const char* name, A a, B b, const Outcome& host, const Outcome& ours
   print(a);
   print(b);
   auto show = [](const char* who, const Outcome& o) {
-    std::printf("; %s %04x.%016llx flags %02x c1 %d cc %x", who, o.high, static_cast<unsigned long long>(o.value), o.flags, o.c1,
-                o.condition);
+    std::printf("; %s %04x.%016llx flags %02x c1 %d cc %x", who, o.high, static_cast<unsigned long long>(o.value),
+                o.flags, o.c1, o.condition);
   };
   show("host", host);
   show("ours", ours);
@@ -175,7 +175,8 @@ Outcome outcome(const FloatContext& c, uint64_t v) { return {v, 0, c.flags, fals
 using Binary = Number (*)(FloatContext&, const Number&, const Number&);
 
 // Differences that are ours to choose are not looked at: C1 of an invalid operation.
-void x87Binary(const char* name, Binary ours, Float80 a, Float80 b, void (*host)(const Memory80&, const Memory80&, Memory80&, uint16_t&)) {
+void x87Binary(const char* name, Binary ours, Float80 a, Float80 b,
+               void (*host)(const Memory80&, const Memory80&, Memory80&, uint16_t&)) {
   Memory80 ma = toMemory(a), mb = toMemory(b);
   Outcome h = onX87([&](Memory80& result, uint16_t& status) { host(ma, mb, result, status); });
   h.condition = 0;
@@ -196,12 +197,16 @@ void sseBinary(const char* name, Binary ours, Bits a, Bits b, void (*host)(Bits&
   report(name, a, b, h, outcome(c, pack<Bits>(c, n)));
 }
 
-#define X87_BINARY(name, op)                                                                                      \
-  x87Binary(#op, name, a, b, [](const Memory80& x, const Memory80& y, Memory80& r, uint16_t& status) {             \
-    asm volatile("fldt %3\n fldt %2\n " #op " %%st(1)\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(x), "m"(y)); \
+#define X87_BINARY(name, op)                                                                           \
+  x87Binary(#op, name, a, b, [](const Memory80& x, const Memory80& y, Memory80& r, uint16_t& status) { \
+    asm volatile("fldt %3\n fldt %2\n " #op " %%st(1)\n fnstsw %1\n fstpt %0"                          \
+                 : "=m"(r), "=m"(status)                                                               \
+                 : "m"(x), "m"(y));                                                                    \
   })
-#define SSE_BINARY(name, op, type) \
-  sseBinary<type>(#op, name, a, b, [](type& x, type y) { sse([&] (auto& vx, auto vy) { asm volatile(#op " %1, %0" : "+x"(vx) : "x"(vy)); }, x, y); })
+#define SSE_BINARY(name, op, type)                                                           \
+  sseBinary<type>(#op, name, a, b, [](type& x, type y) {                                     \
+    sse([&](auto& vx, auto vy) { asm volatile(#op " %1, %0" : "+x"(vx) : "x"(vy)); }, x, y); \
+  })
 
 template <class F>
 void sse(F f, uint32_t& x, uint32_t y) {
@@ -227,20 +232,25 @@ void x87Round(Random& random) {
   Float80 a, b;
   random.operand(a);
   random.operand(b);
-  if (random.below(4) == 0) b.signExponent = static_cast<uint16_t>((b.signExponent & 0x8000) | (a.signExponent & 0x7fff));
+  if (random.below(4) == 0)
+    b.signExponent = static_cast<uint16_t>((b.signExponent & 0x8000) | (a.signExponent & 0x7fff));
   X87_BINARY(add, fadd);
   X87_BINARY(subtract, fsub);
   X87_BINARY(multiply, fmul);
   X87_BINARY(divide, fdiv);
   Memory80 ma = toMemory(a), mb = toMemory(b);
   {
-    Outcome h = onX87([&](Memory80& r, uint16_t& status) { asm volatile("fldt %2\n fsqrt\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80& r, uint16_t& status) {
+      asm volatile("fldt %2\n fsqrt\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(ma));
+    });
     h.condition = 0;
     FloatContext c = x87Context();
     report("fsqrt", a, 0, h, outcome(c, pack<Float80>(c, squareRoot(c, unpack(c, a)), precision())));
   }
   {
-    Outcome h = onX87([&](Memory80& r, uint16_t& status) { asm volatile("fldt %2\n frndint\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80& r, uint16_t& status) {
+      asm volatile("fldt %2\n frndint\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(ma));
+    });
     h.condition = 0;
     FloatContext c = x87Context();
     Number n = roundToInteger(c, unpack(c, a));
@@ -264,7 +274,9 @@ void x87Round(Random& random) {
   }
   {
     uint32_t r32 = 0;
-    Outcome h = onX87([&](Memory80&, uint16_t& status) { asm volatile("fldt %2\n fstps %0\n fnstsw %1" : "=m"(r32), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80&, uint16_t& status) {
+      asm volatile("fldt %2\n fstps %0\n fnstsw %1" : "=m"(r32), "=m"(status) : "m"(ma));
+    });
     h.value = r32;
     h.high = 0;
     FloatContext c = x87Context();
@@ -274,7 +286,9 @@ void x87Round(Random& random) {
   }
   {
     uint64_t r64 = 0;
-    Outcome h = onX87([&](Memory80&, uint16_t& status) { asm volatile("fldt %2\n fstpl %0\n fnstsw %1" : "=m"(r64), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80&, uint16_t& status) {
+      asm volatile("fldt %2\n fstpl %0\n fnstsw %1" : "=m"(r64), "=m"(status) : "m"(ma));
+    });
     h.value = r64;
     h.high = 0;
     FloatContext c = x87Context();
@@ -287,20 +301,26 @@ void x87Round(Random& random) {
   random.operand(a32);
   random.operand(a64);
   {
-    Outcome h = onX87([&](Memory80& r, uint16_t& status) { asm volatile("flds %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(a32)); });
+    Outcome h = onX87([&](Memory80& r, uint16_t& status) {
+      asm volatile("flds %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(a32));
+    });
     h.condition = 0;
     FloatContext c = x87Context();
     report("fld m32", a32, 0, h, outcome(c, pack<Float80>(c, convert(c, unpack(c, a32)))));
   }
   {
-    Outcome h = onX87([&](Memory80& r, uint16_t& status) { asm volatile("fldl %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(a64)); });
+    Outcome h = onX87([&](Memory80& r, uint16_t& status) {
+      asm volatile("fldl %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(a64));
+    });
     h.condition = 0;
     FloatContext c = x87Context();
     report("fld m64", a64, 0, h, outcome(c, pack<Float80>(c, convert(c, unpack(c, a64)))));
   }
   {
     int64_t integer = 0;
-    Outcome h = onX87([&](Memory80&, uint16_t& status) { asm volatile("fldt %2\n fistpq %0\n fnstsw %1" : "=m"(integer), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80&, uint16_t& status) {
+      asm volatile("fldt %2\n fistpq %0\n fnstsw %1" : "=m"(integer), "=m"(status) : "m"(ma));
+    });
     h.value = static_cast<uint64_t>(integer);
     h.condition = 0;
     FloatContext c = x87Context();
@@ -309,7 +329,9 @@ void x87Round(Random& random) {
   }
   {
     int16_t integer = 0;
-    Outcome h = onX87([&](Memory80&, uint16_t& status) { asm volatile("fldt %2\n fistps %0\n fnstsw %1" : "=m"(integer), "=m"(status) : "m"(ma)); });
+    Outcome h = onX87([&](Memory80&, uint16_t& status) {
+      asm volatile("fldt %2\n fistps %0\n fnstsw %1" : "=m"(integer), "=m"(status) : "m"(ma));
+    });
     h.value = static_cast<uint64_t>(integer);
     h.condition = 0;
     FloatContext c = x87Context();
@@ -318,7 +340,9 @@ void x87Round(Random& random) {
   }
   {
     auto integer = static_cast<int64_t>(random.bits());
-    Outcome h = onX87([&](Memory80& r, uint16_t& status) { asm volatile("fildq %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(integer)); });
+    Outcome h = onX87([&](Memory80& r, uint16_t& status) {
+      asm volatile("fildq %2\n fnstsw %1\n fstpt %0" : "=m"(r), "=m"(status) : "m"(integer));
+    });
     h.condition = 0;
     FloatContext c = x87Context();
     report("fild", static_cast<uint64_t>(integer), 0, h, outcome(c, pack<Float80>(c, fromInteger(integer))));

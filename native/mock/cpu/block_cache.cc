@@ -44,6 +44,24 @@ void BlockCache::enter(Block* block, const uint8_t* host, unsigned size) {
   page.blocks.push_back(block);
 }
 
+void BlockCache::link(Block* block) {
+  Block*& head = buckets_[bucket(block->rip, block->host)];
+  block->collision = head;
+  head = block;
+}
+
+void BlockCache::grow() {
+  std::vector<Block*> old(2 * buckets_.size());
+  old.swap(buckets_);
+  for (Block* block : old) {
+    while (block) {
+      Block* following = block->collision;
+      link(block);
+      block = following;
+    }
+  }
+}
+
 Block* BlockCache::add(const Block& block) {
   size_t insns = (block.count + 1u) * sizeof(Insn);
   auto* copy = static_cast<Block*>(allocate(sizeof(Block) + insns + block.length));
@@ -55,16 +73,16 @@ Block* BlockCache::add(const Block& block) {
   memcpy(copy->bytes, block.bytes, block.length);
   enter(copy, copy->host, copy->firstBytes);
   if (copy->length > copy->firstBytes) enter(copy, copy->host2, copy->length - copy->firstBytes);
-  Block*& head = buckets_[bucket(copy->rip, copy->host)];
-  copy->collision = head;
-  head = copy;
+  if (++count_ > buckets_.size()) grow();
+  link(copy);
   return copy;
 }
 
 void BlockCache::remove(Block* block) {
-  Block** link = &buckets_[bucket(block->rip, block->host)];
-  while (*link != block) link = &(*link)->collision;
-  *link = block->collision;
+  Block** found = &buckets_[bucket(block->rip, block->host)];
+  while (*found != block) found = &(*found)->collision;
+  *found = block->collision;
+  --count_;
   for (const uint8_t* host : {block->host, block->host2}) {
     auto page = host ? pages_.find(pageOf(host)) : pages_.end();
     if (page == pages_.end()) continue;
@@ -78,6 +96,7 @@ void BlockCache::remove(Block* block) {
 
 void BlockCache::clear() {
   std::fill(buckets_.begin(), buckets_.end(), nullptr);
+  count_ = 0;
   chunks_.clear();
   used_ = kChunk;
   pages_.clear();

@@ -13,7 +13,7 @@ namespace nvmm::cpu {
 
 class BlockCache {
  public:
-  BlockCache() : buckets_(kBuckets) {}
+  BlockCache() : buckets_(kFirstBuckets) {}
 
   Block* find(uint64_t rip, const uint8_t* host, uint8_t mode) const {
     Block* block = buckets_[bucket(rip, host)];
@@ -37,7 +37,7 @@ class BlockCache {
   void overwritten(const uint8_t* host, unsigned size);
 
  private:
-  static constexpr size_t kBuckets = 1 << 15;
+  static constexpr size_t kFirstBuckets = 1 << 10;  // doubled as the blocks become more
   static constexpr size_t kChunk = 1 << 20, kChunks = 24;
   // A page in which so many writes have hit no code is given up as a page of code: its stores become fast again.
   static constexpr unsigned kMisses = 256;
@@ -49,13 +49,16 @@ class BlockCache {
   };
 
   static const uint8_t* pageOf(const uint8_t* host) { return host - (reinterpret_cast<uintptr_t>(host) & 0xfff); }
-  static size_t bucket(uint64_t rip, const uint8_t* host) {
-    return (rip ^ reinterpret_cast<uintptr_t>(host) >> 12) & (kBuckets - 1);
+  size_t bucket(uint64_t rip, const uint8_t* host) const {
+    return (rip ^ reinterpret_cast<uintptr_t>(host) >> 12) & (buckets_.size() - 1);
   }
   void* allocate(size_t size);
+  void link(Block* block);
+  void grow();
   void enter(Block* block, const uint8_t* host, unsigned size);
 
   std::vector<Block*> buckets_;
+  size_t count_ = 0;
   std::vector<std::unique_ptr<uint8_t[]>> chunks_;
   size_t used_ = kChunk;  // of the last chunk
   std::unordered_map<const uint8_t*, CodePage> pages_;

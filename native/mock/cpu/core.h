@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -63,7 +64,9 @@ struct Tlb {
   static constexpr unsigned kEntries = 512;
   TlbEntry read[kEntries], write[kEntries], execute[kEntries];
 
-  static unsigned index(uint64_t linear) { return linear >> 12 & (kEntries - 1); }
+  // Neighbours never share an entry: Core::pageOfLast() finds accesses that cross pages by that. Nor do pages 2 MiB
+  // apart, as large buffers are.
+  static unsigned index(uint64_t linear) { return ((linear >> 12) + (linear >> 21) * 16) & (kEntries - 1); }
 };
 
 // Core::mode: what a decoded block depends on.
@@ -98,20 +101,26 @@ class Core {
 
   uint64_t retired = 0;               // instructions, up to the start of this block
   std::atomic<uint64_t> deadline{0};  // leave at the first block boundary where `retired` has reached it
-  // The instruction before a boundary where it matters (an interrupt shadow, TF, RF: kModeSingle) has set them itself; deliver()
-  // clears `stepTrap`, which a completed instruction turns into a #DB.
+  // The instruction before a boundary where it matters (an interrupt shadow, TF, RF: kModeSingle) has set them itself;
+  // deliver() clears `stepTrap`, which a completed instruction turns into a #DB.
   bool shadowBegun = false, rfLoaded = false, stepTrap = false;
   void beginShadow(bool ofSti = false) {  // STI, MOV SS, POP SS, then leave()
     state.interruptShadow = shadowBegun = true;
     state.shadowOfSti = ofSti;
   }
-  std::array<uint32_t, 1024> unknownOpcodes{};                        // #UD for want of an entry in the opcode table
+  std::array<uint32_t, 1024> unknownOpcodes{};  // #UD for want of an entry in the opcode table
 
   // RIP of an instruction, and of the next one.
   uint64_t rip(const Insn* insn) const { return state.rip + insn->offset; }
   uint64_t nextRip(const Insn* insn) const { return (state.rip + insn->offset + insn->length) & ripMask; }
   // The clock of RDTSC at this instruction.
-  uint64_t clock(const Insn* insn) const { return retired + insn->number + state.tscOffset; }
+  uint64_t clock(const Insn* insn) const {
+    return (controls.realTime ? nanoseconds() : retired + insn->number) + state.tscOffset;
+  }
+  static uint64_t nanoseconds() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+  }
 
   // ---- Derived from the state ----
   // updateMode() after any change of CS, SS, CPL, CR0, CR4, EFER, RFLAGS.VM or AC, DR7; updateSegment() after a
@@ -308,7 +317,7 @@ class Core {
   uint64_t stamp = 1;      // blocks with another one need a new look at their translation
   uint64_t epoch = 1;      // and with another one of these at their bytes
   void translationChanged() { ++stamp; }
-  Insn* unlinked = nullptr;  // the relative branch that led to the next block to be found
+  Insn* unlinked = nullptr;            // the relative branch that led to the next block to be found
   std::array<Block*, 1024> jumpCache;  // by RIP: for indirect branches
   static unsigned jumpIndex(uint64_t rip) { return (rip ^ rip >> 10) & 1023; }
   bool reachable(uint64_t rip) const { return code64() ? canonical(rip) : rip <= codeLimit; }
@@ -378,8 +387,8 @@ class Core {
     unsigned cpl;
     Segment seg[6];
   } entered_{};
-  uint64_t limit_ = 0;        // what `deadline` is when nobody asks for anything
-  bool debugHeld_ = false;    // MOV SS holds debug traps back for an instruction
+  uint64_t limit_ = 0;      // what `deadline` is when nobody asks for anything
+  bool debugHeld_ = false;  // MOV SS holds debug traps back for an instruction
   std::atomic<bool> running_{false}, interruptRequested_{false}, flushRequested_{false};
   std::mutex flushMutex_;
   std::condition_variable flushed_;
@@ -437,8 +446,8 @@ inline const Insn* continueAt(Core& core, const Insn* insn, Block* to) {
   return to->insns;
 }
 
-// A near branch: to the target in its immediate, and to any other. It faults where the target can't be reached; so whoever
-// has something to do before asks Core::reachable() first.
+// A near branch: to the target in its immediate, and to any other. It faults where the target can't be reached; so
+// whoever has something to do before asks Core::reachable() first.
 const Insn* jumpUnlinked(Core& core, const Insn* insn);  // cpu.cc
 inline const Insn* jump(Core& core, const Insn* insn) {
   if (__builtin_expect(insn->link->stamp == core.stamp, true)) return continueAt(core, insn, insn->link);

@@ -288,6 +288,7 @@ State& Cpu::state() { return core_->state; }
 Controls& Cpu::controls() { return core_->controls; }
 const Exit& Cpu::run(uint64_t budget) { return core_->run(budget); }
 uint64_t Cpu::instructions() const { return core_->retired; }
+uint64_t Cpu::clock() const { return core_->controls.realTime ? Core::nanoseconds() : core_->retired; }
 
 void Cpu::interrupt() {
   core_->interruptRequested_.store(true);

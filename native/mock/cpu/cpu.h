@@ -15,15 +15,16 @@ namespace nvmm::cpu {
 
 // What the hypervisor wants to be told and done: a part of SVM's VMCB and VMX's VMCS.
 struct Controls {
-  Event inject;                   // delivered at the next entry before any instruction; run() clears it, unless the
-                                  // entry is refused
-  bool interruptWindow = false;   // exit at the first boundary with IF = 1 and no shadow
-  bool nmiWindow = false;         // exit at the first boundary where NMIs are not blocked
-  bool interceptIret = false;     // exit before any IRET
+  Event inject;                  // delivered at the next entry before any instruction; run() clears it, unless the
+                                 // entry is refused
+  bool interruptWindow = false;  // exit at the first boundary with IF = 1 and no shadow
+  bool nmiWindow = false;        // exit at the first boundary where NMIs are not blocked
+  bool interceptIret = false;    // exit before any IRET
   bool interceptTaskSwitch = false;
-  bool interceptCr8 = false;      // else CR8 is native: 4 bits
-  uint64_t interceptCr0 = 0;      // MOV to CR0 that changes one of these bits exits; the processor then did nothing
-  uint64_t interceptCr4 = 0;      // MOV to CR4 that sets one of these bits exits
+  bool interceptCr8 = false;  // else CR8 is native: 4 bits
+  uint64_t interceptCr0 = 0;  // MOV to CR0 that changes one of these bits exits; the processor then did nothing
+  uint64_t interceptCr4 = 0;  // MOV to CR4 that sets one of these bits exits
+  bool realTime = false;      // RDTSC counts nanoseconds, whether or not the guest runs; else instructions
   bool (*nativeMsr)(uint32_t msr, bool write) = nullptr;  // accesses that do not exit; null: all exit
 };
 
@@ -50,12 +51,15 @@ class Cpu {
   // the next one returns before its first instruction. One call ends one run.
   void interrupt();
 
-  // From any thread, after a change of the guest-physical map: returns when this CPU no longer uses any HostPage that it
-  // got before the call. Must not be called while holding a lock that PhysicalMemory::page() takes.
+  // From any thread, after a change of the guest-physical map: returns when this CPU no longer uses any HostPage that
+  // it got before the call. Must not be called while holding a lock that PhysicalMemory::page() takes.
   void flushMemory();
 
-  // Instructions retired since construction: also the clock that RDTSC reads (state().tscOffset is added).
+  // Instructions retired since construction.
   uint64_t instructions() const;
+
+  // What RDTSC reads now, without state().tscOffset: see Controls::realTime.
+  uint64_t clock() const;
 
  private:
   std::unique_ptr<Core> core_;

@@ -87,6 +87,7 @@ class Decoder {
     for (;;) {
       if (!next(opcode)) return false;
       uint8_t rex = 0;
+      const uint8_t before = segment_;
       switch (opcode) {
         case 0x26: segment_ = ES; break;
         case 0x2e: segment_ = CS; break;
@@ -104,7 +105,7 @@ class Decoder {
           rex = opcode;
       }
       // In 64-bit mode a prefix of ES, CS, SS, DS means nothing, but does not undo FS or GS before it.
-      if (code64_ && segment_ < FS) segment_ = kNoSegment;
+      if (code64_ && segment_ < FS) segment_ = before;
       rex_ = rex;  // it counts only right before the opcode
     }
   }

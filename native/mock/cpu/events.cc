@@ -148,7 +148,7 @@ bool deliverLegacy(Core& core, const Event& event) {
   if (!readHandler(core, gate, code, inner)) return false;
   const unsigned cpl = inner ? code.dpl() : state.cpl;
   const unsigned size = gate.type() == kInterruptGate32 || gate.type() == kTrapGate32 ? 4 : 2;
-  const uint64_t offset = gate.gateOffset() & sizeMask(size);
+  uint64_t offset = gate.gateOffset() & sizeMask(size);
 
   Segment ss = state.seg[SS];
   uint64_t sp = state.gpr[RSP];
@@ -194,11 +194,12 @@ bool deliverLong(Core& core, const Event& event) {
     if (!frame.push(value, 8)) return false;
   }
   if (event.hasError && !frame.push(event.error, 8)) return false;
-  if (!checkOffset(core, code, gate.gateOffset()) || !setType(core, code, kAccessed)) return false;
+  uint64_t offset = gate.gateOffset();
+  if (!checkOffset(core, code, offset) || !setType(core, code, kAccessed)) return false;
 
   frame.commit();
   if (inner) state.seg[SS] = nullStack(cpl);
-  enterHandler(core, gate, code, cpl, gate.gateOffset());
+  enterHandler(core, gate, code, cpl, offset);
   return true;
 }
 
@@ -316,7 +317,7 @@ void loadFlags(Core& core, uint64_t flags, uint64_t mask) {
 }
 
 // Real and virtual-8086 mode.
-bool iretReal(Core& core, unsigned size, uint64_t rip, uint64_t cs, uint64_t flags) {
+bool iretReal(Core& core, unsigned size, uint64_t rip, uint16_t cs, uint64_t flags) {
   uint64_t mask = commonFlags(size) | kIF;
   if (!core.v86()) {
     mask |= kIOPL;
@@ -328,17 +329,18 @@ bool iretReal(Core& core, unsigned size, uint64_t rip, uint64_t cs, uint64_t fla
   }
   if (rip > core.codeLimit) return core.raise(vector::GP, 0);
   core.moveStack(3 * size);
-  loadRealCs(core, static_cast<uint16_t>(cs));
+  loadRealCs(core, cs);
   core.state.rip = rip;
   loadFlags(core, flags, mask);
   return true;
 }
 
-bool iretToV86(Core& core, uint64_t rip, uint64_t cs, uint64_t flags) {
-  uint64_t sp, selectors[5];
+bool iretToV86(Core& core, uint64_t rip, uint16_t cs, uint64_t flags) {
+  uint64_t sp;
+  uint16_t selectors[5];
   if (!peek(core, 12, 4, sp)) return false;
   for (unsigned i = 0; i < 5; ++i) {
-    if (!peek(core, 16 + i * 4, 4, selectors[i])) return false;
+    if (!peekSelector(core, 16 + i * 4, selectors[i])) return false;
   }
   if (rip > 0xffff) return core.raise(vector::GP, 0);
   State& state = core.state;
@@ -346,19 +348,19 @@ bool iretToV86(Core& core, uint64_t rip, uint64_t cs, uint64_t flags) {
   state.gpr[RSP] = sp;
   state.rip = rip;
   loadFlags(core, flags, commonFlags(4) | kIF | kIOPL | kVM | kVIF | kVIP);
-  loadRealCs(core, static_cast<uint16_t>(cs));
+  loadRealCs(core, cs);
   constexpr Seg kOrder[] = {SS, ES, DS, FS, GS};
-  for (unsigned i = 0; i < 5; ++i) core.loadSegment(kOrder[i], static_cast<uint16_t>(selectors[i]));
+  for (unsigned i = 0; i < 5; ++i) core.loadSegment(kOrder[i], selectors[i]);
   return true;
 }
 
-bool iretProtected(Core& core, unsigned size, uint64_t rip, uint64_t cs, uint64_t flags) {
+bool iretProtected(Core& core, unsigned size, uint64_t rip, uint16_t cs, uint64_t flags) {
   const unsigned cpl = core.state.cpl, iopl = (core.state.rflags & kIOPL) >> 12;
   if (flags & kVM && cpl == 0 && size == 4 && !core.longMode()) return iretToV86(core, rip, cs, flags);
   uint64_t mask = commonFlags(size);
   if (cpl <= iopl) mask |= kIF;
   if (cpl == 0) mask |= size > 2 ? kIOPL | kVIF | kVIP : kIOPL;
-  if (!returnTo(core, static_cast<uint16_t>(cs), rip, size, 3 * size, 0, core.code64())) return false;
+  if (!returnTo(core, cs, rip, size, 3 * size, 0, core.code64())) return false;
   loadFlags(core, flags, mask);
   return true;
 }
@@ -373,8 +375,9 @@ bool returnFromTask(Core& core, uint64_t next) {
 bool iretAny(Core& core, unsigned size, uint64_t next) {
   const bool likeReal = core.realMode() || core.v86();
   if (!likeReal && core.state.rflags & kNT) return returnFromTask(core, next);
-  uint64_t rip, cs, flags;
-  if (!peek(core, 0, size, rip) || !peek(core, size, size, cs) || !peek(core, 2 * size, size, flags)) return false;
+  uint64_t rip, flags;
+  uint16_t cs;
+  if (!peek(core, 0, size, rip) || !peekSelector(core, size, cs) || !peek(core, 2 * size, size, flags)) return false;
   return likeReal ? iretReal(core, size, rip, cs, flags) : iretProtected(core, size, rip, cs, flags);
 }
 

@@ -228,37 +228,38 @@ template <bool kNearest>
 const Insn* partialRemainder(Core& core, const Insn* insn) {
   X87 x(core, insn);
   if (!x.start()) return stop(core, insn);
+  x.setC2(false);
   if (x.empty(0) || x.empty(1)) {
     if (x.underflow()) x.set(0, kDefaultNan80);
     return next(core, insn);
   }
   FloatContext c = x.context();
   const Number a = unpack(c, x.st(0)), b = unpack(c, x.st(1));
-  Remainder result{a, 0, false};
   if (a.nan() || b.nan()) {
-    result.value = propagateNan(c, a, b);
+    x.store(c, propagateNan(c, a, b), 0);
   } else if (a.kind == Number::Infinity || b.kind == Number::Zero) {
-    result.value = invalid(c);
+    x.store(c, invalid(c), 0);
   } else {
     if (a.denormal || b.denormal) c.flags |= fpe::DE;
-    if (a.kind == Number::Finite && b.kind == Number::Finite) result = remainder(a, b, kNearest);
-  }
-  if (x.store(c, result.value, 0)) {
-    const unsigned q = result.quotient;
-    x.setConditionCodes(static_cast<uint16_t>((result.partial ? kC2 : 0) | (q & 4 && !result.partial ? kC0 : 0) |
-                                              (q & 2 && !result.partial ? kC3 : 0)));
-    x.setC1(q & 1 && !result.partial);
+    const bool finite = a.kind == Number::Finite && b.kind == Number::Finite;
+    const Remainder r = finite ? remainder(a, b, kNearest) : Remainder{a, 0, false};
+    if (x.store(c, r.value, 0)) {
+      const unsigned q = r.quotient;
+      x.setConditionCodes(r.partial ? kC2 : (q & 4 ? kC0 : 0) | (q & 2 ? kC3 : 0));
+      x.setC1(q & 1 && !r.partial);
+    }
   }
   return next(core, insn);
 }
 
 }  // namespace
 
-V fadd = realForms<add>(), fsub = realForms<subtract>(), fsubr = realForms<reverseSubtract>(), fmul = realForms<multiply>(),
-  fdiv = realForms<divide>(), fdivr = realForms<reverseDivide>();
+V fadd = realForms<add>(), fsub = realForms<subtract>(), fsubr = realForms<reverseSubtract>(),
+  fmul = realForms<multiply>(), fdiv = realForms<divide>(), fdivr = realForms<reverseDivide>();
 V fiadd = integerForms<add>(), fisub = integerForms<subtract>(), fisubr = integerForms<reverseSubtract>(),
   fimul = integerForms<multiply>(), fidiv = integerForms<divide>(), fidivr = integerForms<reverseDivide>();
-V fcom = realComparison<0>(), fcomp = realComparison<1>(), ficom = integerComparison<0>(), ficomp = integerComparison<1>();
+V fcom = realComparison<0>(), fcomp = realComparison<1>(), ficom = integerComparison<0>(),
+  ficomp = integerComparison<1>();
 
 const Insn* faddSti(Core& core, const Insn* insn) { return withRegister<add, To::Sti>(core, insn); }
 const Insn* fsubSti(Core& core, const Insn* insn) { return withRegister<subtract, To::Sti>(core, insn); }
@@ -316,9 +317,7 @@ const Insn* fchs(Core& core, const Insn* insn) {
 const Insn* fabs_(Core& core, const Insn* insn) {
   return replace(core, insn, [](Float80 v) { return v.signExponent &= 0x7fff, v; });
 }
-const Insn* fsqrt(Core& core, const Insn* insn) {
-  return compute(core, insn, X87(core, insn).precision(), squareRoot);
-}
+const Insn* fsqrt(Core& core, const Insn* insn) { return compute(core, insn, X87(core, insn).precision(), squareRoot); }
 const Insn* frndint(Core& core, const Insn* insn) {
   X87 x(core, insn);
   if (!x.start()) return stop(core, insn);

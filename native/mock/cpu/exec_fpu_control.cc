@@ -154,7 +154,8 @@ const Insn* fnstenv(Core& core, const Insn* insn) {
 const Insn* fldenv(Core& core, const Insn* insn) {
   X87 x(core, insn);
   uint8_t image[kMaxImage];
-  if (!x.ready() || !core.readSlow(insn->segment, core.address(insn), image, environmentBytes(insn))) return stop(core, insn);
+  if (!x.ready() || !core.readSlow(insn->segment, core.address(insn), image, environmentBytes(insn)))
+    return stop(core, insn);
   loadEnvironment(x, image);
   return next(core, insn);
 }

@@ -77,6 +77,10 @@ const Insn* storeAs(Core& core, const Insn* insn, Value indefinite, F f) {
     value = f(c, unpack(c, x.st(0)));
   }
   const bool stores = !(c.unmasked() & ~fpe::PE);
+  if (!stores) {  // not rounded either
+    c.flags &= static_cast<uint8_t>(~fpe::PE);
+    c.roundedUp = false;
+  }
   if (stores && !x.write(value)) return stop(core, insn);
   x.begin();
   if (missing) {
@@ -229,6 +233,15 @@ const Insn* fldRegister(Core& core, const Insn* insn) {
 const Insn* fstRegister(Core& core, const Insn* insn) { return storeRegister<false>(core, insn); }
 const Insn* fstpRegister(Core& core, const Insn* insn) { return storeRegister<true>(core, insn); }
 
+// An alias of FSTP that nobody documents, for which an empty register is no exception.
+const Insn* fstpnce(Core& core, const Insn* insn) {
+  X87 x(core, insn);
+  if (!x.start()) return stop(core, insn);
+  if (!x.empty(0)) x.set(x.operand(), x.st(0));
+  x.pop();
+  return next(core, insn);
+}
+
 const Insn* fxch(Core& core, const Insn* insn) {
   X87 x(core, insn);
   if (!x.start()) return stop(core, insn);
@@ -295,7 +308,7 @@ const Insn* fdecstp(Core& core, const Insn* insn) {
 }
 const Insn* fnop(Core& core, const Insn* insn) {
   X87 x(core, insn);
-  return x.start() ? next(core, insn) : stop(core, insn);
+  return x.startKeepingC1() ? next(core, insn) : stop(core, insn);
 }
 
 }  // namespace nvmm::cpu

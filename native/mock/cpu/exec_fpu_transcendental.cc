@@ -8,8 +8,16 @@ namespace {
 
 constexpr int kAngleLimit = 63;  // angles of 2^63 and beyond are refused with C2
 
-// What the trigonometric functions have in common: the argument that needs no calculation. `zeroResult` is that of a zero.
-// False: result is still to be calculated.
+// A result that was calculated counts as inexact even if it isn't, and so as an underflow if it is tiny.
+Number calculated(FloatContext& c, const Number& result) {
+  constexpr int kSmallestExponent = -16382;
+  c.flags |= fpe::PE;
+  if (result.kind == Number::Finite && result.exponent < kSmallestExponent) c.flags |= fpe::UE;
+  return result;
+}
+
+// What the trigonometric functions have in common: the argument that needs no calculation. `zeroResult` is that of a
+// zero. False: result is still to be calculated.
 bool trigonometric(FloatContext& c, const Number& a, const Number& zeroResult, Number& result) {
   if (a.nan()) {
     result = propagateNan(c, a, a);
@@ -26,20 +34,19 @@ bool trigonometric(FloatContext& c, const Number& a, const Number& zeroResult, N
 
 bool outOfRange(const Number& a) { return a.kind == Number::Finite && a.exponent >= kAngleLimit; }
 
-void setC2(X87& x, bool value) { x.fpu.fsw = static_cast<uint16_t>((x.fpu.fsw & ~kC2) | (value ? kC2 : 0)); }
-
 // ST = f(ST)
 template <typename F>
 const Insn* replaceAngle(Core& core, const Insn* insn, F f) {
   X87 x(core, insn);
   if (!x.start()) return stop(core, insn);
   if (x.empty(0)) {
+    x.setC2(false);
     if (x.underflow()) x.set(0, kDefaultNan80);
     return next(core, insn);
   }
   FloatContext c = x.context();
   const Number a = unpack(c, x.st(0));
-  setC2(x, outOfRange(a));
+  x.setC2(outOfRange(a));
   if (!outOfRange(a)) x.store(c, f(c, a), 0);
   return next(core, insn);
 }
@@ -50,6 +57,7 @@ const Insn* replaceAngleAndPush(Core& core, const Insn* insn, F f) {
   X87 x(core, insn);
   if (!x.start()) return stop(core, insn);
   if (x.empty(0) || !x.empty(7)) {
+    x.setC2(false);
     if (x.empty(0) ? x.underflow() : x.overflow()) {
       x.set(0, kDefaultNan80);
       x.push(kDefaultNan80);
@@ -58,7 +66,7 @@ const Insn* replaceAngleAndPush(Core& core, const Insn* insn, F f) {
   }
   FloatContext c = x.context();
   const Number a = unpack(c, x.st(0));
-  setC2(x, outOfRange(a));
+  x.setC2(outOfRange(a));
   if (outOfRange(a)) return next(core, insn);
   Number first, second;
   f(c, a, first, second);
@@ -101,14 +109,14 @@ Number one() { return fromInteger(1); }
 const Insn* fsin(Core& core, const Insn* insn) {
   return replaceAngle(core, insn, [](FloatContext& c, const Number& a) {
     Number result;
-    return trigonometric(c, a, a, result) ? result : sineCosine(a).sine;
+    return trigonometric(c, a, a, result) ? result : calculated(c, sineCosine(a).sine);
   });
 }
 
 const Insn* fcos(Core& core, const Insn* insn) {
   return replaceAngle(core, insn, [](FloatContext& c, const Number& a) {
     Number result;
-    return trigonometric(c, a, one(), result) ? result : sineCosine(a).cosine;
+    return trigonometric(c, a, one(), result) ? result : calculated(c, sineCosine(a).cosine);
   });
 }
 
@@ -118,7 +126,7 @@ const Insn* fsincos(Core& core, const Insn* insn) {
       cosine = a.kind == Number::Zero ? one() : sine;
     } else {
       const SineCosine both = sineCosine(a);
-      sine = both.sine;
+      sine = calculated(c, both.sine);
       cosine = both.cosine;
     }
   });
@@ -126,13 +134,13 @@ const Insn* fsincos(Core& core, const Insn* insn) {
 
 const Insn* fptan(Core& core, const Insn* insn) {
   return replaceAngleAndPush(core, insn, [](FloatContext& c, const Number& a, Number& result, Number& second) {
-    if (!trigonometric(c, a, a, result)) result = tangent(a);
+    if (!trigonometric(c, a, a, result)) result = calculated(c, tangent(a));
     second = a.nan() || a.kind == Number::Infinity ? result : one();
   });
 }
 
 const Insn* fpatan(Core& core, const Insn* insn) {
-  return combine(core, insn, [](FloatContext&, const Number& y, const Number& x) {
+  return combine(core, insn, [](FloatContext& c, const Number& y, const Number& x) {
     if (y.kind == Number::Infinity) {
       const Angle angle = x.kind != Number::Infinity ? Angle::Half : x.negative ? Angle::ThreeQuarters : Angle::Quarter;
       return partOfPi(angle, y.negative);
@@ -141,7 +149,7 @@ const Insn* fpatan(Core& core, const Insn* insn) {
       return x.negative ? partOfPi(Angle::Whole, y.negative) : zero(y.negative);
     }
     if (x.kind == Number::Zero) return partOfPi(Angle::Half, y.negative);
-    return arctangent(y, x);
+    return calculated(c, arctangent(y, x));
   });
 }
 
@@ -157,9 +165,10 @@ const Insn* f2xm1(Core& core, const Insn* insn) {
   Number result = convert(c, a);
   if (a.kind == Number::Infinity && a.negative) {
     result = fromInteger(-1);
-  } else if (a.kind == Number::Finite && (a.exponent < 0 || (a.exponent == 0 && a.significand << 1 == 0))) {
-    result = exponentialMinus1(a);
-  }  // beyond that the result is undefined: a itself
+  } else if (a.kind == Number::Finite) {
+    const bool defined = a.exponent < 0 || (a.exponent == 0 && a.significand << 1 == 0);
+    result = calculated(c, defined ? exponentialMinus1(a) : a);
+  }
   x.store(c, result, 0);
   return next(core, insn);
 }
@@ -179,20 +188,20 @@ const Insn* fyl2x(Core& core, const Insn* insn) {
       logarithm.negative = below1;
       return multiply(c, y, logarithm);
     }
-    return multiplyLog2(y, x);
+    return calculated(c, multiplyLog2(y, x));
   });
 }
 
 const Insn* fyl2xp1(Core& core, const Insn* insn) {
   return combine(core, insn, [](FloatContext& c, const Number& y, const Number& x) {
-    const bool below0 = x.negative && x.kind != Number::Zero;
-    if (below0 && (x.kind == Number::Infinity || x.exponent >= 0)) return invalid(c);
+    if (x.kind == Number::Infinity && x.negative) return invalid(c);
+    if (x.kind == Number::Finite && x.negative && x.exponent >= 0) return calculated(c, x);  // undefined
     if (x.kind != Number::Finite || y.kind != Number::Finite) {
       Number logarithm = x.kind == Number::Finite ? one() : x;
       logarithm.negative = x.negative;
       return multiply(c, y, logarithm);
     }
-    return multiplyLog2Plus1(y, x);
+    return calculated(c, multiplyLog2Plus1(y, x));
   });
 }
 

@@ -1,5 +1,6 @@
 // MMX, SSE, SSE2, SSE3: moves between registers and memory, sign masks, masked stores, EMMS.
 #include "handlers.h"
+#include "segments.h"
 #include "simd.h"
 
 namespace nvmm::cpu {
@@ -23,14 +24,14 @@ struct Store {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
     if (!available<Raw>(core)) return stop(core, insn);
-    begin<Raw>(core);
+    beginStore<Raw>(core);
     const Raw value = get<Raw>(core, insn->reg);
-    if constexpr (kWhere == Where::Register) {
-      put<Raw>(core, insn->rm, value);
-    } else {
+    if constexpr (kWhere == Where::Memory) {
       if (std::is_same_v<Raw, Xmm> && kAligned && !alignedOperand(core, insn)) return stop(core, insn);
       if (!core.write<Raw>(insn->segment, core.address(insn), value)) return stop(core, insn);
     }
+    begin<Raw>(core);
+    if constexpr (kWhere == Where::Register) put<Raw>(core, insn->rm, value);
     return next(core, insn);
   }
 };
@@ -148,11 +149,13 @@ struct ToGeneral {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
     if (!available<Raw>(core)) return stop(core, insn);
-    begin<Raw>(core);
+    beginStore<Raw>(core);
     const uint64_t value = lanes<uint64_t>(get<Raw>(core, insn->reg))[0];
     const bool done = insn->operandSize == 8 ? writeE<uint64_t, kWhere>(core, insn, value)
                                              : writeE<uint32_t, kWhere>(core, insn, static_cast<uint32_t>(value));
-    return done ? next(core, insn) : stop(core, insn);
+    if (!done) return stop(core, insn);
+    begin<Raw>(core);
+    return next(core, insn);
   }
 };
 
@@ -215,28 +218,34 @@ struct SignMask {
   }
 };
 
-// The bytes of P or V whose counterpart has its sign bit set, to DS:rDI. Access to the whole operand is checked, except
-// that with an empty mask nothing is accessed.
+// The bytes of P or V whose counterpart has its sign bit set, to DS:rDI. Others are not accessed, except that with an
+// empty mask the first byte is.
 template <class Raw>
 struct MaskedStore {
   template <Where>
   static const Insn* run(Core& core, const Insn* insn) {
     if (!available<Raw>(core)) return stop(core, insn);
-    begin<Raw>(core);
+    beginStore<Raw>(core);
     const auto mask = lanes<uint8_t>(get<Raw>(core, insn->rm)), value = lanes<uint8_t>(get<Raw>(core, insn->reg));
-    const uint64_t offset = core.state.gpr[RDI] & insn->addressMask();
+    const uint64_t offset = core.state.gpr[RDI];
+    if (misaligned(core, core.window[insn->segment].base + (offset & insn->addressMask()), sizeof(uint64_t))) {
+      return fault(core, insn, vector::AC, 0);
+    }
+    uint8_t* host[sizeof(Raw)] = {};
     bool any = false;
     for (uint8_t m : mask) any |= m >> 7;
-    if (any) {
+    for (unsigned i = 0; i < sizeof(Raw); ++i) {
       Span span;
-      if (!core.spanSlow(insn->segment, offset, sizeof(Raw), span)) return stop(core, insn);
-      for (unsigned i = 0; i < sizeof(Raw); ++i) {
-        if (!(mask[i] >> 7)) continue;
-        uint8_t* host = i < span.firstBytes ? span.host + i : span.host2 + (i - span.firstBytes);
-        storeHost<uint8_t>(host, value[i]);
-        core.wrote(host, 1);
-      }
+      if (!(mask[i] >> 7) && (any || i)) continue;
+      if (!core.spanSlow(insn->segment, (offset + i) & insn->addressMask(), 1, span)) return stop(core, insn);
+      host[i] = span.host;
     }
+    for (unsigned i = 0; any && i < sizeof(Raw); ++i) {
+      if (!host[i]) continue;
+      storeHost<uint8_t>(host[i], value[i]);
+      core.wrote(host[i], 1);
+    }
+    begin<Raw>(core);
     return next(core, insn);
   }
 };

@@ -156,7 +156,8 @@ struct ToMmx {
 }  // namespace
 
 V cvtpi2ps = byPrefix<FromMmx<uint32_t>, FromMmx<uint64_t>, FromGeneral<uint32_t>, FromGeneral<uint64_t>>();
-V cvttps2pi = byPrefix<ToMmx<uint32_t, true>, ToMmx<uint64_t, true>, ToGeneral<uint32_t, true>, ToGeneral<uint64_t, true>>();
+V cvttps2pi =
+    byPrefix<ToMmx<uint32_t, true>, ToMmx<uint64_t, true>, ToGeneral<uint32_t, true>, ToGeneral<uint64_t, true>>();
 V cvtps2pi =
     byPrefix<ToMmx<uint32_t, false>, ToMmx<uint64_t, false>, ToGeneral<uint32_t, false>, ToGeneral<uint64_t, false>>();
 V cvtps2pd = byPrefix<PackedConversion<uint64_t, uint32_t, 2>, PackedConversion<uint32_t, uint64_t, 2>,

@@ -170,44 +170,43 @@ struct CompareToFlags {
 
 // ---- Approximations -------------------------------------------------------------------------------------------------
 
-// The manuals allow a relative error of 1.5 * 2^-12, and no exceptions. Here: the true value rounded to this many bits.
-constexpr unsigned kApproximationBits = 12;
-
-float shortened(float value) {
-  constexpr uint32_t kUnit = 1u << (24 - kApproximationBits);
-  return toHost<uint32_t>((fromHost<uint32_t>(value) + kUnit / 2) & ~(kUnit - 1));
+// The manuals allow a relative error of 1.5 * 2^-12, and no exceptions. This is what Intel's processors do: of the
+// middle of an interval, which the upper bits of the significand name, the value to 13 bits.
+template <unsigned kIntervalBits>
+double middle(uint32_t bits) {
+  constexpr uint32_t kHalf = 1u << (22 - kIntervalBits);
+  return toHost<uint32_t>((bits & ~(2 * kHalf - 1)) | kHalf);
 }
 
-struct Reciprocal {
-  static float host(float value) { return 1 / value; }
-  static uint32_t special(uint32_t bits) { return (bits & 0x80000000) | (exponentOf(bits) ? 0 : 0x7f800000); }
-  static constexpr bool kNegative = true;
-};
-struct ReciprocalRoot {
-  static float host(float value) { return 1 / __builtin_sqrtf(value); }
-  static uint32_t special(uint32_t bits) {
-    if (!exponentOf(bits)) return (bits & 0x80000000) | 0x7f800000;
-    return bits >> 31 ? 0xffc00000 : 0;
-  }
-  static constexpr bool kNegative = false;
-};
+constexpr uint32_t kSign = 0x80000000, kInfinity = 0x7f800000, kQuietBit = 0x00400000, kDefaultNan32 = 0xffc00000;
 
-template <class F>
-uint32_t approximate(uint32_t bits) {
-  if (bits << 1 > 0xff000000) return bits | 0x00400000;  // NaN
-  if (!isNormal(bits) || (!F::kNegative && bits >> 31)) return F::special(bits);
-  const uint32_t result = fromHost<uint32_t>(shortened(F::host(toHost(bits))));
-  return exponentOf(result) ? result : result & 0x80000000;
+// Denormals count as zeros, of operands and of results.
+uint32_t approximated(double value) {
+  constexpr uint64_t kUnit = uint64_t{1} << (53 - 13);
+  const double rounded = toHost<uint64_t>((fromHost<uint64_t>(value) + kUnit / 2) & ~(kUnit - 1));
+  const auto result = fromHost<uint32_t>(static_cast<float>(rounded));
+  return exponentOf(result) ? result : result & kSign;
+}
+uint32_t reciprocal(uint32_t bits) {
+  if (bits << 1 > kInfinity << 1) return bits | kQuietBit;
+  if (!exponentOf(bits)) return (bits & kSign) | kInfinity;
+  return bits << 1 == kInfinity << 1 ? bits & kSign : approximated(1 / middle<11>(bits));
+}
+uint32_t reciprocalRoot(uint32_t bits) {
+  if (bits << 1 > kInfinity << 1) return bits | kQuietBit;
+  if (!exponentOf(bits)) return (bits & kSign) | kInfinity;
+  if (bits & kSign) return kDefaultNan32;
+  return bits == kInfinity ? 0 : approximated(1 / __builtin_sqrt(middle<10>(bits)));
 }
 
-template <class F, size_t kCount>
+template <uint32_t (*kFunction)(uint32_t), size_t kCount>
 struct Approximate {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
     Lanes<uint32_t, Xmm> b;
     if (!startFloat<uint32_t, kCount, kWhere>(core, insn, b)) return stop(core, insn);
     auto a = lanes<uint32_t>(get<Xmm>(core, insn->reg));
-    for (size_t i = 0; i < kCount; ++i) a[i] = approximate<F>(b[i]);
+    for (size_t i = 0; i < kCount; ++i) a[i] = kFunction(b[i]);
     put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
     return next(core, insn);
   }
@@ -305,9 +304,7 @@ struct ShuffleSingle {
   }
 };
 struct ShuffleDouble {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) {
-    return {{a.lane[order & 1], b.lane[order >> 1 & 1]}};
-  }
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) { return {{a.lane[order & 1], b.lane[order >> 1 & 1]}}; }
 };
 
 // The four forms of an operation: PS, PD, SS, SD.
@@ -333,8 +330,8 @@ V addps = fourForms<Of<Add>::Form>(), subps = fourForms<Of<Sub>::Form>(), mulps 
 V minps = fourForms<Minimum>(), maxps = fourForms<Maximum>(), cmpps = fourForms<Compare>();
 V ucomiss = byPrefix<CompareToFlags<uint32_t, true>, CompareToFlags<uint64_t, true>>(),
   comiss = byPrefix<CompareToFlags<uint32_t, false>, CompareToFlags<uint64_t, false>>();
-V rcpps = byPrefix<Approximate<Reciprocal, 4>, Absent, Approximate<Reciprocal, kScalar>>(),
-  rsqrtps = byPrefix<Approximate<ReciprocalRoot, 4>, Absent, Approximate<ReciprocalRoot, kScalar>>();
+V rcpps = byPrefix<Approximate<reciprocal, 4>, Absent, Approximate<reciprocal, kScalar>>(),
+  rsqrtps = byPrefix<Approximate<reciprocalRoot, 4>, Absent, Approximate<reciprocalRoot, kScalar>>();
 V haddps = byPrefix<Absent, Horizontal<Add, uint64_t>, Absent, Horizontal<Add, uint32_t>>(),
   hsubps = byPrefix<Absent, Horizontal<Sub, uint64_t>, Absent, Horizontal<Sub, uint32_t>>(),
   addsubps = byPrefix<Absent, AddSub<uint64_t>, Absent, AddSub<uint32_t>>();

@@ -141,7 +141,8 @@ struct String : NotLockable {
     uint64_t mask = insn->addressMask();
     uint64_t* gpr = core.state.gpr;
     uint64_t count = insn->repeat ? gpr[RCX] & mask : 1;
-    // With a 32-bit address size the count, and the addresses of stores, are extended whatever happens, as processors do it.
+    // With a 32-bit address size the count, and the addresses of stores, are extended whatever happens, as processors
+    // do it.
     if (insn->repeat && mask == 0xffffffff) {
       gpr[RCX] = count;
       if (Op::kStores) gpr[RDI] &= mask;

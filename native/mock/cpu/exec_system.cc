@@ -735,7 +735,7 @@ const Insn* loadAnswer(Core& core, const Insn* insn, Question question) {
   core.flags.setZf(found);
   if (!found) return next(core, insn);
   uint32_t value =
-      question == Question::Limit ? descriptor.limit() : static_cast<uint32_t>(descriptor.low >> 32) & 0x00f0ff00;
+      question == Question::Limit ? descriptor.limit() : static_cast<uint32_t>(descriptor.low >> 32) & 0x00ffff00;
   if (insn->operandSize == 2)
     core.setReg<uint16_t>(insn->reg, static_cast<uint16_t>(value));
   else
@@ -762,21 +762,18 @@ const Insn* verw(Core& core, const Insn* insn) { return verify(core, insn, Quest
 const Insn* arpl(Core& core, const Insn* insn) {
   if (!protectedOnly(core)) return undefinedOpcode(core, insn);
   const uint16_t source = core.reg<uint16_t>(insn->reg);
-  uint16_t selector = core.reg<uint16_t>(insn->rm & 15);
-  Span span;
-  if (insn->memory) {
-    if (!core.spanSlow(insn->segment, core.address(insn), 2, span)) return stop(core, insn);
-    core.loadSpan(span, &selector, 2);
-  }
+  uint16_t selector;
+  if (!readWord(core, insn, selector)) return stop(core, insn);
   const bool raised = rpl(selector) < rpl(source);
-  core.flags.setZf(raised);
   if (raised) {
     selector = static_cast<uint16_t>((selector & ~kRpl) | rpl(source));
-    if (insn->memory)
-      core.storeSpan(span, &selector, 2);
-    else
+    if (!insn->memory) {
       core.setReg<uint16_t>(insn->rm, selector);
+    } else if (!core.write(insn->segment, core.address(insn), selector)) {
+      return stop(core, insn);
+    }
   }
+  core.flags.setZf(raised);
   return next(core, insn);
 }
 

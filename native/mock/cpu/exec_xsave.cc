@@ -10,15 +10,19 @@ namespace {
 
 constexpr unsigned kX87 = 1, kSse = 2;  // state components
 constexpr unsigned kFxsaveSize = sizeof(FpuImage);
-constexpr uint64_t kFxsaveAlign = 16, kXsaveAlign = 64;
+constexpr unsigned kFxsaveAlign = 16, kXsaveAlign = 64;
 
 struct XsaveHeader {
   uint64_t xstateBv, xcompBv, reserved[6];
 };
+constexpr unsigned kXsaveSize = kFxsaveSize + sizeof(XsaveHeader);
 
-bool alignedTo(Core& core, const Insn* insn, uint64_t alignment) {
-  const uint64_t linear = core.window[insn->segment].base + core.address(insn);
-  return !(linear & (alignment - 1)) || core.raise(vector::GP, 0);
+// A place outside the segment comes first: its fault may be #SS.
+bool alignedTo(Core& core, const Insn* insn, unsigned alignment) {
+  const uint64_t offset = core.address(insn);
+  if (!((core.window[insn->segment].base + offset) & (alignment - 1))) return true;
+  const bool inside = core.code64() ? core.canonical(offset) : offset + 7 < core.window[SS].readEnd;
+  return core.raise(insn->segment == SS && !inside ? vector::SS : vector::GP, 0);
 }
 
 unsigned xmmCount(const Core& core) { return core.code64() ? 16 : 8; }
@@ -30,9 +34,7 @@ bool fast(const Core& core) { return core.state.efer & kFFXSR && core.state.cpl 
 class Area {
  public:
   Area(Core& core) : core_(core) {}
-  bool open(const Insn* insn, unsigned size) {
-    return core_.spanSlow(insn->segment, core_.address(insn), size, span_);
-  }
+  bool open(const Insn* insn, unsigned size) { return core_.spanSlow(insn->segment, core_.address(insn), size, span_); }
   void store(unsigned offset, const void* from, unsigned size) { core_.storeSpan(part(offset, size), from, size); }
   void load(unsigned offset, void* to, unsigned size) { core_.loadSpan(part(offset, size), to, size); }
 
@@ -129,8 +131,7 @@ const Insn* fxrstor(Core& core, const Insn* insn) {
 
 const Insn* xsave(Core& core, const Insn* insn) {
   Area area(core);
-  if (!xsaveAvailable(core) || !alignedTo(core, insn, kXsaveAlign) ||
-      !area.open(insn, kHeaderOffset + sizeof(XsaveHeader))) {
+  if (!xsaveAvailable(core) || !alignedTo(core, insn, kXsaveAlign) || !area.open(insn, kXsaveSize)) {
     return stop(core, insn);
   }
   const FpuImage image = shown(core, insn);
@@ -161,7 +162,8 @@ const Insn* xrstor(Core& core, const Insn* insn) {
     return stop(core, insn);
   }
   const XsaveHeader& header = area.header;
-  if (header.xstateBv & ~core.state.xcr0 || header.xcompBv || header.reserved[0]) return fault(core, insn, vector::GP, 0);
+  if (header.xstateBv & ~core.state.xcr0 || header.xcompBv || header.reserved[0])
+    return fault(core, insn, vector::GP, 0);
   const uint64_t components = requested(core), given = components & header.xstateBv;
   if (components & kSse && !validMxcsr(core, area.image.mxcsr)) return stop(core, insn);
   FpuImage initial{};
@@ -176,7 +178,8 @@ const Insn* xrstor(Core& core, const Insn* insn) {
 
 const Insn* ldmxcsr(Core& core, const Insn* insn) {
   uint32_t value;
-  if (!sseAvailable(core) || !core.read<uint32_t>(insn->segment, core.address(insn), value) || !validMxcsr(core, value)) {
+  if (!sseAvailable(core) || !core.read<uint32_t>(insn->segment, core.address(insn), value) ||
+      !validMxcsr(core, value)) {
     return stop(core, insn);
   }
   core.state.fpu.mxcsr = value;

@@ -1,5 +1,5 @@
-// Why Cpu::run returned: the exits of a processor with virtualization (SVM's intercepts, VMX's exit reasons), before any
-// driver has looked at them.
+// Why Cpu::run returned: the exits of a processor with virtualization (SVM's intercepts, VMX's exit reasons), before
+// any driver has looked at them.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,24 @@
 namespace nvmm::cpu {
 
 enum class ExitKind : uint8_t {
-  Budget,           // the instruction budget is used up, or somebody called interrupt(); at an instruction boundary
-  Memory,           // guest-physical access that the memory does not allow (nested page fault)
-  Io,               // IN, OUT, INS, OUTS, after the permission checks
+  Budget,  // the instruction budget is used up, or somebody called interrupt(); at an instruction boundary
+  Memory,  // guest-physical access that the memory does not allow (nested page fault)
+  Io,      // IN, OUT, INS, OUTS, after the permission checks
   Halt,
   Cpuid,
-  Rdmsr,            // each RDMSR and WRMSR that passes the privilege check, except where Controls say native
+  Rdmsr,  // each RDMSR and WRMSR that passes the privilege check, except where Controls say native
   Wrmsr,
   Invd,
   Monitor,
   Mwait,
   Xsetbv,
-  Cr0Write,         // see Controls::interceptCr0
-  Cr4Write,         // see Controls::interceptCr4
-  Cr8Read,          // see Controls::interceptCr8
+  Cr0Write,  // see Controls::interceptCr0
+  Cr4Write,  // see Controls::interceptCr4
+  Cr8Read,   // see Controls::interceptCr8
   Cr8Write,
-  Iret,             // see Controls::interceptIret; before the IRET
-  TaskSwitch,       // see Controls::interceptTaskSwitch
-  Refused,          // an instruction that the hypervisor is asked about and that becomes #UD (RDTSCP, RDPMC, VMCALL ...)
+  Iret,        // see Controls::interceptIret; before the IRET
+  TaskSwitch,  // see Controls::interceptTaskSwitch
+  Refused,     // an instruction that the hypervisor is asked about and that becomes #UD (RDTSCP, RDPMC, VMCALL ...)
   InterruptWindow,  // see Controls::interruptWindow
   NmiWindow,        // see Controls::nmiWindow
   Shutdown,         // triple fault

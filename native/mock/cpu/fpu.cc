@@ -68,7 +68,7 @@ unsigned X87::precision() const {
 
 bool X87::store(FloatContext& context, const Number& result, unsigned i, unsigned precision) {
   if (context.unmasked() & fpe::kBeforeOperation) {
-    signal(context.flags);
+    signal(context.flags & fpe::kBeforeOperation);
     return false;
   }
   set(i, pack<Float80>(context, result, precision));

@@ -7,8 +7,8 @@
 namespace nvmm::cpu {
 
 // FSW
-constexpr uint16_t kStackFault = 1 << 6, kErrorSummary = 1 << 7, kC0 = 1 << 8, kC1 = 1 << 9, kC2 = 1 << 10, kTop = 7 << 11,
-                   kC3 = 1 << 14, kBusy = 1 << 15;
+constexpr uint16_t kStackFault = 1 << 6, kErrorSummary = 1 << 7, kC0 = 1 << 8, kC1 = 1 << 9, kC2 = 1 << 10,
+                   kTop = 7 << 11, kC3 = 1 << 14, kBusy = 1 << 15;
 constexpr unsigned kTopShift = 11;
 constexpr uint16_t kConditionCodes = kC0 | kC2 | kC3;
 
@@ -31,8 +31,8 @@ class X87 {
  public:
   X87(Core& core, const Insn* insn) : core(core), insn(insn), fpu(core.state.fpu) {}
 
-  // False: #NM, or the #MF of an earlier instruction. CR0.NE is not looked at: with NE = 0 a PC reports through FERR# and
-  // the interrupt controller, which are not here.
+  // False: #NM, or the #MF of an earlier instruction. CR0.NE is not looked at: with NE = 0 a PC reports through FERR#
+  // and the interrupt controller, which are not here.
   bool ready() {
     if (core.state.cr0 & (kEM | kTS)) return core.raise(vector::NM);
     return !pendingException(fpu) || core.raise(vector::MF);
@@ -84,7 +84,8 @@ class X87 {
   void setC1(bool value) {
     if (value) fpu.fsw |= kC1;
   }
-  void setConditionCodes(uint16_t codes) { fpu.fsw = static_cast<uint16_t>((fpu.fsw & ~kConditionCodes) | codes); }
+  void setC2(bool value) { fpu.fsw = static_cast<uint16_t>((fpu.fsw & ~kC2) | (value ? kC2 : 0)); }
+  void setConditionCodes(int codes) { fpu.fsw = static_cast<uint16_t>((fpu.fsw & ~kConditionCodes) | codes); }
 
   // Records exceptions. False: one of them is not masked, and #MF follows.
   bool signal(uint8_t flags);

@@ -5,8 +5,8 @@
 
 namespace nvmm::cpu {
 
-// One operation by operand size (8, 16, 32, 64 bits) and by where its operand E is: in a register, in memory, in memory with
-// LOCK. Null: does not exist.
+// One operation by operand size (8, 16, 32, 64 bits) and by where its operand E is: in a register, in memory, in memory
+// with LOCK. Null: does not exist.
 struct Variants {
   Handler handler[4][3];
 };
@@ -82,7 +82,7 @@ H ftst, fxam, fchs, fabs_, fsqrt, frndint, fscale, fxtract, fprem, fprem1;
 
 // exec_fpu_move.cc
 extern V fldReal, fstReal, fstpReal, fild, fist, fistp, fisttp;
-H fldExtended, fstpExtended, fbld, fbstp, fldRegister, fstRegister, fstpRegister, fxch;
+H fldExtended, fstpExtended, fbld, fbstp, fldRegister, fstRegister, fstpRegister, fstpnce, fxch;
 H fld1, fldz, fldpi, fldl2t, fldl2e, fldlg2, fldln2, fcmovb, fcmovnb, fcmove, fcmovne, fcmovbe, fcmovnbe, fcmovu, fcmovnu;
 H ffree, ffreep, fincstp, fdecstp, fnop;
 

@@ -2,9 +2,34 @@
 #include <algorithm>
 
 #include "core.h"
-#include "descriptors.h"
+#include "segments.h"
 
 namespace nvmm::cpu {
+namespace {
+
+// What #AC asks of an access of this size.
+unsigned requiredAlignment(unsigned size) {
+  switch (size) {
+    case 1:
+    case 2:
+    case 4:
+    case 8: return size;
+    case 10: return 8;  // a real or decimal of the x87
+    case 14:
+    case 94: return 2;  // its environment, its whole state: fields of 16 bits
+    case 28:
+    case 108: return 4;  // of 32
+    default: return 1;
+  }
+}
+
+}  // namespace
+
+bool misaligned(const Core& core, uint64_t linear, unsigned size) {
+  return core.state.cpl == 3 && core.state.cr0 & kAM && core.state.rflags & kAC &&
+         linear & (requiredAlignment(size) - 1);
+}
+
 namespace {
 
 constexpr uint64_t kPageMask = ~uint64_t{0xfff};
@@ -224,7 +249,7 @@ bool segmented(Core& core, unsigned seg, uint64_t offset, unsigned size, Access 
   const uint8_t error = seg == SS ? vector::SS : vector::GP;
   if (core.code64()) {
     linear = seg >= FS ? s.base + offset : offset;
-    return (core.canonical(linear) && core.canonical(linear + size - 1)) || core.raise(error, 0);
+    return core.canonical(linear) || core.raise(error, 0);  // of its end, only misaligned ones need a look
   }
   bool checkRights = core.protectedMode() && !core.v86();
   if (checkRights) {
@@ -234,11 +259,6 @@ bool segmented(Core& core, unsigned seg, uint64_t offset, unsigned size, Access 
   if (!withinLimit(s, checkRights, offset, size)) return core.raise(error, 0);
   linear = (s.base + offset) & 0xffffffff;
   return true;
-}
-
-bool misaligned(const Core& core, uint64_t linear, unsigned size) {
-  return core.state.cpl == 3 && core.state.cr0 & kAM && core.state.rflags & kAC && size <= 8 &&
-         (size & (size - 1)) == 0 && linear & (size - 1);
 }
 
 // Sets the DR6 bits of the data breakpoints that the access touches.
@@ -258,6 +278,7 @@ bool access(Core& core, unsigned seg, uint64_t offset, unsigned size, Access kin
   uint64_t linear;
   if (!segmented(core, seg, offset, size, kind, linear)) return false;
   if (misaligned(core, linear, size)) return core.raise(vector::AC, 0);
+  if (core.code64() && !core.canonical(linear + size - 1)) return core.raise(seg == SS ? vector::SS : vector::GP, 0);
   if (!spanAs(core, linear, size, kind, currentlyAs(core), span)) return false;
   if (core.breakpointsEnabled()) watch(core, linear, size, kind == Access::Write);
   return true;

@@ -21,8 +21,8 @@ struct Model {
   uint32_t mxcsrMask;
   uint64_t xcr0;
 
-  // CPUID as the bare processor answers it. A leaf above the highest is answered with the highest basic one on Intel and
-  // with zeros on AMD.
+  // CPUID as the bare processor answers it. A leaf above the highest is answered with the highest basic one on Intel
+  // and with zeros on AMD.
   CpuidResult cpuid(uint32_t leaf, uint32_t subleaf) const;
 };
 

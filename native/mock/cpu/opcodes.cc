@@ -11,16 +11,20 @@ constexpr Opcode row(Map map, uint8_t opcode, const char* mnemonic, const char* 
                      uint16_t attributes) {
   return {map, opcode, Prefix::Any, kNone, kNone, false, mnemonic, operands, execute, attributes, Form(operands)};
 }
-constexpr Opcode one(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute, uint16_t attributes = 0) {
+constexpr Opcode one(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute,
+                     uint16_t attributes = 0) {
   return row(Map::OneByte, opcode, mnemonic, operands, execute, attributes);
 }
-constexpr Opcode two(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute, uint16_t attributes = 0) {
+constexpr Opcode two(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute,
+                     uint16_t attributes = 0) {
   return row(Map::TwoByte, opcode, mnemonic, operands, execute, attributes);
 }
-constexpr Opcode map38(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute, uint16_t attributes = 0) {
+constexpr Opcode map38(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute,
+                       uint16_t attributes = 0) {
   return row(Map::Map38, opcode, mnemonic, operands, execute, attributes);
 }
-constexpr Opcode map3A(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute, uint16_t attributes = 0) {
+constexpr Opcode map3A(uint8_t opcode, const char* mnemonic, const char* operands, Execute execute,
+                       uint16_t attributes = 0) {
   return row(Map::Map3A, opcode, mnemonic, operands, execute, attributes);
 }
 

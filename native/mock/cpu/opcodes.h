@@ -35,7 +35,7 @@ struct Form {
   bool segmentInOpcode = false;  // s: a segment register in bits 3..5
   bool offset = false;           // O: an absolute address
   bool relative = false;         // J
-  bool simd = false;            // P, Q, V, W, N, U: the Variants are by mandatory prefix
+  bool simd = false;             // P, Q, V, W, N, U: the Variants are by mandatory prefix
   bool vexSource = false;        // B: VEX.vvvv
   Register reg = Register::None;
   bool byteReg = false, byteRm = false;

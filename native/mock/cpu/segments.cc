@@ -46,9 +46,10 @@ bool checkCode(Core& core, uint16_t selector, const Descriptor& code, bool privi
   return true;
 }
 
-bool checkOffset(Core& core, const Descriptor& code, uint64_t offset) {
-  bool reachable = core.longMode() && code.attrib() & kLongBit ? core.canonical(offset) : offset <= code.limit();
-  return reachable || core.raise(vector::GP, core.delivery.ext);
+bool checkOffset(Core& core, const Descriptor& code, uint64_t& offset) {
+  const bool wide = core.longMode() && code.attrib() & kLongBit;
+  if (!wide) offset &= 0xffffffff;
+  return (wide ? core.canonical(offset) : offset <= code.limit()) || core.raise(vector::GP, core.delivery.ext);
 }
 
 bool checkStack(Core& core, uint16_t selector, const Descriptor& stack, unsigned cpl, uint8_t vector) {
@@ -122,12 +123,17 @@ bool peek(Core& core, unsigned offset, unsigned size, uint64_t& value) {
   return core.readSlow(SS, from, &value, size);
 }
 
+bool peekSelector(Core& core, unsigned offset, uint16_t& selector) {
+  return core.read(SS, (core.state.gpr[RSP] + offset) & core.stackMask, selector);
+}
+
 bool StackFrame::push(uint64_t value, unsigned size) {
   uint64_t sp = (sp_ - size) & mask_;
   bool inside = wide_ ? core_.canonical(sp) && core_.canonical(sp + size - 1)
                       : withinLimit(ss_, core_.protectedMode() && !core_.v86(), sp, size);
   if (!inside) return core_.raise(vector::SS, error_);
   uint64_t linear = wide_ ? sp : (ss_.base + sp) & 0xffffffff;
+  if (!supervisor_ && misaligned(core_, linear, size)) return core_.raise(vector::AC, 0);
   Item& item = items_[count_];
   if (!core_.spanLinear(linear, size, Access::Write, supervisor_, item.span)) return false;
   item.value = value;
@@ -241,7 +247,7 @@ bool callGate(Core& core, const Descriptor& gate, uint64_t next) {
   const bool wide = core.longMode();
   const unsigned size = wide ? 8 : gate.type() == kCallGate16 ? 2 : 4;
   const uint16_t selector = gate.gateSelector();
-  const uint64_t offset = gate.gateOffset() & sizeMask(size);
+  uint64_t offset = gate.gateOffset() & sizeMask(size);
   const Segment oldSs = state.seg[SS];
   const bool inner = !isConforming(code.segment(selector)) && code.dpl() < state.cpl;
   const unsigned cpl = inner ? code.dpl() : state.cpl;
@@ -307,10 +313,12 @@ bool Core::jumpFar(uint16_t selector, uint64_t offset, unsigned operandSize, uin
 
 bool Core::callFar(uint16_t selector, uint64_t offset, unsigned operandSize, uint64_t next) {
   offset &= sizeMask(operandSize);
-  StackFrame frame(*this, state.seg[SS], state.gpr[RSP], code64(), false, 0);
-  auto pushReturn = [&] { return frame.push(state.seg[CS].selector, operandSize) && frame.push(next, operandSize); };
+  auto pushReturn = [&](StackFrame& frame) {
+    return frame.push(state.seg[CS].selector, operandSize) && frame.push(next, operandSize);
+  };
   if (realMode() || v86()) {
-    if (!pushReturn()) return false;
+    StackFrame frame(*this, state.seg[SS], state.gpr[RSP], false, false, 0);
+    if (!pushReturn(frame)) return false;
     if (offset > codeLimit) return raise(vector::GP, 0);
     frame.commit();
     loadRealCs(*this, selector);
@@ -326,7 +334,10 @@ bool Core::callFar(uint16_t selector, uint64_t offset, unsigned operandSize, uin
     return checkGate(*this, selector, descriptor) && callGate(*this, descriptor, next);
   }
   if (!checkCode(*this, selector, descriptor, privilegedFor(*this, selector, descriptor))) return false;
-  if (!pushReturn() || !checkOffset(*this, descriptor, offset)) return false;
+  // The stack is already that of the mode to which the call leads.
+  const bool wide = longMode() && descriptor.attrib() & kLongBit;
+  StackFrame frame(*this, state.seg[SS], state.gpr[RSP], wide, false, 0);
+  if (!pushReturn(frame) || !checkOffset(*this, descriptor, offset)) return false;
   if (!setType(*this, descriptor, kAccessed)) return false;
   frame.commit();
   loadCs(*this, selector, descriptor, state.cpl);
@@ -335,9 +346,9 @@ bool Core::callFar(uint16_t selector, uint64_t offset, unsigned operandSize, uin
 }
 
 bool Core::returnFar(unsigned operandSize, uint16_t release) {
-  uint64_t offset, selectorSlot;
-  if (!peek(*this, 0, operandSize, offset) || !peek(*this, operandSize, operandSize, selectorSlot)) return false;
-  const uint16_t selector = static_cast<uint16_t>(selectorSlot);
+  uint64_t offset;
+  uint16_t selector;
+  if (!peek(*this, 0, operandSize, offset) || !peekSelector(*this, operandSize, selector)) return false;
   if (realMode() || v86()) {
     if (offset > codeLimit) return raise(vector::GP, 0);
     moveStack(2 * operandSize + release);
@@ -361,30 +372,26 @@ bool returnTo(Core& core, uint16_t selector, uint64_t offset, unsigned operandSi
 
   const bool outer = cpl > state.cpl;
   withStack |= outer;
-  uint64_t sp = 0, ss = 0;
+  uint64_t sp = 0;
+  uint16_t ss = 0;
   if (withStack) {
     if (!peek(core, popped + release, operandSize, sp)) return false;
-    if (!peek(core, popped + release + operandSize, operandSize, ss)) return false;
-    ss &= 0xffff;
-    const uint16_t ssSelector = static_cast<uint16_t>(ss);
-    if (isNull(ssSelector)) {
+    if (!peekSelector(core, popped + release + operandSize, ss)) return false;
+    if (isNull(ss)) {
       if (!core.longMode() || !(code.attrib() & kLongBit) || cpl == 3) return core.raise(vector::GP, 0);
     } else {
-      if (!readDescriptor(core, ssSelector, vector::GP, stack)) return false;
-      if (!checkStack(core, ssSelector, stack, cpl, vector::GP) || !setType(core, stack, kAccessed)) return false;
+      if (!readDescriptor(core, ss, vector::GP, stack)) return false;
+      if (!checkStack(core, ss, stack, cpl, vector::GP) || !setType(core, stack, kAccessed)) return false;
     }
   }
   if (!checkOffset(core, code, offset) || !setType(core, code, kAccessed)) return false;
 
   if (withStack) {
-    const uint16_t ssSelector = static_cast<uint16_t>(ss);
-    state.seg[SS] = isNull(ssSelector) ? nullStack(cpl) : stack.segment(ssSelector);
-    if (!isNull(ssSelector)) state.seg[SS].attrib |= kAccessed;
-  } else {
-    core.moveStack(popped + release);  // as long as it is the old stack's size that counts
+    state.seg[SS] = isNull(ss) ? nullStack(cpl) : stack.segment(ss);
+    if (!isNull(ss)) state.seg[SS].attrib |= kAccessed;
   }
-  loadCs(core, selector, code, cpl);
-  if (withStack) core.setMasked(RSP, sp + release, core.stackMask);
+  loadCs(core, selector, code, cpl);  // the size of the stack is that of the mode returned to
+  core.setMasked(RSP, withStack ? sp + release : state.gpr[RSP] + popped + release, core.stackMask);
   if (outer) dropPrivilegedSegments(core);
   state.rip = offset;
   return true;
@@ -412,11 +419,6 @@ const Insn* loadedSegment(Core& core, const Insn* insn, unsigned seg) {
   return seg == SS ? leave(core, insn) : next(core, insn);
 }
 
-// AMD's processors know no far pointers with offsets of 64 bits.
-unsigned pointerSize(const Core& core, const Insn* insn) {
-  return insn->operandSize == 8 && core.model.vendor == Vendor::Amd ? 4 : insn->operandSize;
-}
-
 bool readPointer(Core& core, const Insn* insn, unsigned size, uint64_t& offset, uint16_t& selector) {
   const uint64_t from = core.address(insn);
   offset = 0;
@@ -426,7 +428,7 @@ bool readPointer(Core& core, const Insn* insn, unsigned size, uint64_t& offset, 
 
 const Insn* loadPointer(Core& core, const Insn* insn, unsigned seg) {
   if (!insn->memory) return fault(core, insn, vector::UD);
-  const unsigned size = pointerSize(core, insn);
+  const unsigned size = insn->operandSize;
   uint64_t offset;
   uint16_t selector;
   if (!readPointer(core, insn, size, offset, selector) || !core.loadSegment(seg, selector)) return stop(core, insn);
@@ -439,7 +441,7 @@ const Insn* loadPointer(Core& core, const Insn* insn, unsigned seg) {
 
 const Insn* farIndirect(Core& core, const Insn* insn, bool call) {
   if (!insn->memory) return fault(core, insn, vector::UD);
-  const unsigned size = pointerSize(core, insn);
+  const unsigned size = insn->operandSize;
   uint64_t offset;
   uint16_t selector;
   if (!readPointer(core, insn, size, offset, selector)) return stop(core, insn);

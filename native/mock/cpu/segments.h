@@ -38,8 +38,8 @@ bool setType(Core& core, const Descriptor& descriptor, uint8_t bits);
 
 // Checks a descriptor as the target of a control transfer whose privilege rules are met or not.
 bool checkCode(Core& core, uint16_t selector, const Descriptor& code, bool privileged);
-// An offset in the code segment to be loaded; else #GP(0).
-bool checkOffset(Core& core, const Descriptor& code, uint64_t offset);
+// An offset in the code segment to be loaded, which cuts it to 32 bits if it is not a 64-bit one; else #GP(0).
+bool checkOffset(Core& core, const Descriptor& code, uint64_t& offset);
 // Checks a descriptor as SS at privilege `cpl`: rights raise `vector`, absence #SS.
 bool checkStack(Core& core, uint16_t selector, const Descriptor& stack, unsigned cpl, uint8_t vector);
 
@@ -64,8 +64,12 @@ bool innerStack64(Core& core, unsigned offset, uint64_t& sp);
 constexpr unsigned rspOffset(unsigned cpl) { return 4 + cpl * 8; }
 constexpr unsigned istOffset(unsigned ist) { return 0x24 + (ist - 1) * 8; }
 
+// The access is for #AC (mmu.cc).
+bool misaligned(const Core& core, uint64_t linear, unsigned size);
+
 // A value on the current stack, `offset` bytes from its top.
 bool peek(Core& core, unsigned offset, unsigned size, uint64_t& value);
+bool peekSelector(Core& core, unsigned offset, uint16_t& selector);  // only its 16 bits are read
 
 // Values to be pushed on a stack, which may not be the current one. Nothing is written before commit().
 class StackFrame {

@@ -2,10 +2,14 @@
 
 namespace nvmm::cpu {
 
-void enterMmx(Core& core) {
+void resetTop(Core& core) {
   X87 x(core, nullptr);
-  x.rotate(-static_cast<int>(x.top()));
-  x.fpu.ftw = 0xff;
+  if (x.top()) x.rotate(-static_cast<int>(x.top()));
+}
+
+void enterMmx(Core& core) {
+  resetTop(core);
+  core.state.fpu.ftw = 0xff;
 }
 
 }  // namespace nvmm::cpu

@@ -2,8 +2,10 @@
 // or W is in memory.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "fpu.h"
 #include "operand.h"
@@ -64,11 +66,17 @@ inline bool available<Xmm>(Core& core) {
   return sseAvailable(core);
 }
 
-// Every MMX instruction makes all x87 registers valid, with TOP = 0; one that loads from memory, once that is done.
+// Every MMX instruction makes all x87 registers valid, with TOP = 0; one that loads from memory, once that is done. One
+// that stores has set TOP even if it faults.
 void enterMmx(Core& core);
+void resetTop(Core& core);
 template <class Raw>
 inline void begin(Core& core) {
   if constexpr (std::is_same_v<Raw, Mmx>) enterMmx(core);
+}
+template <class Raw>
+inline void beginStore(Core& core) {
+  if constexpr (std::is_same_v<Raw, Mmx>) resetTop(core);
 }
 
 template <class Raw>
@@ -139,6 +147,41 @@ constexpr Variants byPrefix() {
            {P66::template run<Where::Register>, P66::template run<Where::Memory>},
            {F3::template run<Where::Register>, F3::template run<Where::Memory>},
            {F2::template run<Where::Register>, F2::template run<Where::Memory>}}};
+}
+
+// ---- Forms of instructions ------------------------------------------------------------------------------------------
+
+// V = f(V, W) on whole registers.
+template <class Operation, class Raw>
+struct Packed {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Raw b;
+    if (!start<Raw, kWhere>(core, insn, b)) return stop(core, insn);
+    put<Raw>(core, insn->reg, Operation::apply(get<Raw>(core, insn->reg), b));
+    return next(core, insn);
+  }
+};
+// The same with an immediate.
+template <class Operation, class Raw>
+struct PackedImmediate {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Raw b;
+    if (!start<Raw, kWhere>(core, insn, b)) return stop(core, insn);
+    put<Raw>(core, insn->reg, Operation::apply(get<Raw>(core, insn->reg), b, static_cast<uint8_t>(insn->imm)));
+    return next(core, insn);
+  }
+};
+template <class Operation>
+constexpr Variants mmxAndSse() {
+  return byPrefix<Packed<Operation, Mmx>, Packed<Operation, Xmm>>();
+}
+
+// The value of the range of T that is nearest.
+template <typename T>
+constexpr T saturate(int value) {
+  return static_cast<T>(std::clamp<int>(value, std::numeric_limits<T>::min(), std::numeric_limits<T>::max()));
 }
 
 }  // namespace nvmm::cpu

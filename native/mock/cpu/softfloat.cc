@@ -27,8 +27,7 @@ Number finite(bool negative, int exponent, uint128_t v) {
   if (v == 0) return zero(negative);
   int shift = leadingZeros(v);
   v <<= shift;
-  return {Number::Finite,           negative,                false, exponent - shift, static_cast<uint64_t>(v >> 64),
-          static_cast<uint64_t>(v)};
+  return {Number::Finite, negative, false, exponent - shift, static_cast<uint64_t>(v >> 64), static_cast<uint64_t>(v)};
 }
 
 Number quiet(Number n) {
@@ -53,7 +52,12 @@ Number unpackInterchange(const FloatContext& context, Bits bits) {
   uint64_t fraction = static_cast<uint64_t>(bits) << (64 - kFraction);
   if (biased == kMax) {
     if (!fraction) return infinity(negative);
-    return {fraction >> 63 ? Number::QuietNan : Number::SignalingNan, negative, false, 0, fraction >> 1 | uint64_t{1} << 63, 0};
+    return {fraction >> 63 ? Number::QuietNan : Number::SignalingNan,
+            negative,
+            false,
+            0,
+            fraction >> 1 | uint64_t{1} << 63,
+            0};
   }
   if (biased == 0) {
     if (!fraction || context.denormalsAreZero) return zero(negative);
@@ -109,7 +113,8 @@ Rounded roundFinite(FloatContext& context, const Number& n, unsigned precision, 
       context.flags |= fpe::UE | fpe::PE;
       return {0, 0};
     }
-    rounded = cut(shiftRightJam(wide(n), static_cast<unsigned>(smallest - n.exponent)), precision, n.negative, context.rounding);
+    rounded = cut(shiftRightJam(wide(n), static_cast<unsigned>(smallest - n.exponent)), precision, n.negative,
+                  context.rounding);
     if (rounded.inexact) context.flags |= fpe::UE | fpe::PE;
     context.roundedUp = rounded.up;
     return {rounded.significand >> 63 ? 1u : 0u, rounded.significand};
@@ -119,18 +124,26 @@ Rounded roundFinite(FloatContext& context, const Number& n, unsigned precision, 
   if (exponent < smallest) {
     context.flags |= fpe::UE;
     exponent += kWrap80;
-    if (exponent < smallest) return {0, 0};
+    if (exponent < smallest) {
+      context.flags |= fpe::PE;
+      context.roundedUp = false;
+      return {0, 0};
+    }
   } else if (exponent > bias) {
     context.flags |= fpe::OE;
     if (context.masks & fpe::OE) {
       context.flags |= fpe::PE;
-      context.roundedUp = context.rounding == Rounding::Nearest ||
-                          context.rounding == (n.negative ? Rounding::Down : Rounding::Up);
+      context.roundedUp =
+          context.rounding == Rounding::Nearest || context.rounding == (n.negative ? Rounding::Down : Rounding::Up);
       if (context.roundedUp) return {overflowed, one};
       return {overflowed - 1, ~uint64_t{0} << (64 - precision)};
     }
     exponent -= kWrap80;
-    if (exponent > bias) return {overflowed, one};
+    if (exponent > bias) {  // FSCALE
+      context.flags |= fpe::PE;
+      context.roundedUp = true;
+      return {overflowed, one};
+    }
   }
   return {static_cast<unsigned>(exponent + bias), rounded.significand};
 }
@@ -352,9 +365,7 @@ int64_t toInteger(FloatContext& context, const Number& a, unsigned bits) {
   return static_cast<int64_t>(a.negative ? ~magnitude + 1 : magnitude);
 }
 
-Number fromMagnitude(bool negative, uint64_t magnitude) {
-  return finite(negative, 127, magnitude);
-}
+Number fromMagnitude(bool negative, uint64_t magnitude) { return finite(negative, 127, magnitude); }
 
 Number fromInteger(int64_t value) {
   return fromMagnitude(value < 0, value < 0 ? ~static_cast<uint64_t>(value) + 1 : static_cast<uint64_t>(value));

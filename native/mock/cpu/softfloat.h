@@ -1,7 +1,8 @@
 // IEEE 754 arithmetic as the x87 and SSE units do it, in integers: the same on every host.
 //
 // A value of any format is unpacked into a Number; the operations take Numbers and give the exact result (or one with
-// sticky bits that round alike), which pack() rounds to a format. What happens on the way is gathered in a FloatContext.
+// sticky bits that round alike), which pack() rounds to a format. What happens on the way is gathered in a
+// FloatContext.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace nvmm::cpu {
 namespace fpe {
 enum : uint8_t { IE = 1, DE = 2, ZE = 4, OE = 8, UE = 16, PE = 32, All = 63 };
 constexpr uint8_t kBeforeOperation = IE | DE | ZE;  // found in the operands
-}
+}  // namespace fpe
 
 enum class Rounding : uint8_t { Nearest, Down, Up, Zero };  // RC
 
@@ -78,8 +79,8 @@ Number multiply(FloatContext& context, const Number& a, const Number& b);
 Number divide(FloatContext& context, const Number& a, const Number& b);
 Number squareRoot(FloatContext& context, const Number& a);
 
-// A number on its way to another format or through an operation that only rounds: signaling NaNs become quiet, denormals
-// are noticed.
+// A number on its way to another format or through an operation that only rounds: signaling NaNs become quiet,
+// denormals are noticed.
 Number convert(FloatContext& context, const Number& a);
 // The NaN that an operation on a and b gives if one of them is a NaN.
 Number propagateNan(FloatContext& context, const Number& a, const Number& b);

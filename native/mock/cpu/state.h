@@ -46,9 +46,10 @@ constexpr uint64_t kPE = 1 << 0, kMP = 1 << 1, kEM = 1 << 2, kTS = 1 << 3, kET =
                    kAM = 1 << 18, kNW = 1 << 29, kCD = 1 << 30, kPG = 1u << 31;
 
 // CR4
-constexpr uint64_t kVME = 1 << 0, kPVI = 1 << 1, kTSD = 1 << 2, kDE = 1 << 3, kPSE = 1 << 4, kPAE = 1 << 5, kMCE = 1 << 6,
-                   kPGE = 1 << 7, kPCE = 1 << 8, kOSFXSR = 1 << 9, kOSXMMEXCPT = 1 << 10, kUMIP = 1 << 11,
-                   kFSGSBASE = 1 << 16, kPCIDE = 1 << 17, kOSXSAVE = 1 << 18, kSMEP = 1 << 20, kSMAP = 1 << 21;
+constexpr uint64_t kVME = 1 << 0, kPVI = 1 << 1, kTSD = 1 << 2, kDE = 1 << 3, kPSE = 1 << 4, kPAE = 1 << 5,
+                   kMCE = 1 << 6, kPGE = 1 << 7, kPCE = 1 << 8, kOSFXSR = 1 << 9, kOSXMMEXCPT = 1 << 10,
+                   kUMIP = 1 << 11, kFSGSBASE = 1 << 16, kPCIDE = 1 << 17, kOSXSAVE = 1 << 18, kSMEP = 1 << 20,
+                   kSMAP = 1 << 21;
 
 // EFER
 constexpr uint64_t kSCE = 1 << 0, kLME = 1 << 8, kLMA = 1 << 10, kNXE = 1 << 11, kSVME = 1 << 12, kFFXSR = 1 << 14,
@@ -86,8 +87,8 @@ struct State {
   uint64_t efer, star, lstar, cstar, sfmask, kernelGsBase;
   uint64_t sysenterCs, sysenterEsp, sysenterEip;
   uint64_t pat;
-  uint64_t tscOffset;  // RDTSC = the clock of the CPU + this
-  unsigned cpl;        // kept beside SS.dpl and CS.rpl, as the hardware's control block does
+  uint64_t tscOffset;    // RDTSC = the clock of the CPU + this
+  unsigned cpl;          // kept beside SS.dpl and CS.rpl, as the hardware's control block does
   bool interruptShadow;  // of STI or MOV SS: lasts for one instruction boundary
   bool shadowOfSti;      // which of the two: VMX wants IF = 1 in that of STI
   bool nmiBlocked;       // from the delivery of an NMI to the next IRET

@@ -17,7 +17,8 @@ constexpr uint128_t multiplyHigh(uint128_t a, uint128_t b) {
   const auto a1 = static_cast<uint64_t>(a >> 64), a0 = static_cast<uint64_t>(a);
   const auto b1 = static_cast<uint64_t>(b >> 64), b0 = static_cast<uint64_t>(b);
   const uint128_t cross1 = static_cast<uint128_t>(a1) * b0, cross0 = static_cast<uint128_t>(a0) * b1;
-  const uint128_t middle = (static_cast<uint128_t>(a0) * b0 >> 64) + static_cast<uint64_t>(cross1) + static_cast<uint64_t>(cross0);
+  const uint128_t middle =
+      (static_cast<uint128_t>(a0) * b0 >> 64) + static_cast<uint64_t>(cross1) + static_cast<uint64_t>(cross0);
   return static_cast<uint128_t>(a1) * b1 + (cross1 >> 64) + (cross0 >> 64) + (middle >> 64);
 }
 
@@ -26,8 +27,7 @@ Number normal(bool negative, int exponent, uint128_t v) {
   const auto high = static_cast<uint64_t>(v >> 64);
   const int shift = high ? __builtin_clzll(high) : 64 + __builtin_clzll(static_cast<uint64_t>(v));
   v <<= shift;
-  return {Number::Finite,           negative,                false, exponent - shift, static_cast<uint64_t>(v >> 64),
-          static_cast<uint64_t>(v)};
+  return {Number::Finite, negative, false, exponent - shift, static_cast<uint64_t>(v >> 64), static_cast<uint64_t>(v)};
 }
 
 Number product(const Number& a, const Number& b) {
@@ -214,7 +214,11 @@ constexpr ArctangentTable kArctangents;
 
 }  // namespace
 
+// Of smaller angles the sine and the tangent are the angle, the cosine is 1, and nothing is rounded.
+constexpr int kTinyAngle = -68;
+
 SineCosine sineCosine(const Number& a) {
+  if (a.exponent < kTinyAngle) return {a, kOne};
   const Reduced reduced = reduce(a);
   SineCosine result = ofReduced(reduced.angle);
   if (reduced.quadrant & 1) result = {result.cosine, negate(result.sine)};
@@ -223,8 +227,7 @@ SineCosine sineCosine(const Number& a) {
 }
 
 Number tangent(const Number& a) {
-  constexpr int kNegligible = -64;  // the cube of a is beyond all bits
-  if (a.exponent < kNegligible) return inexact(a);
+  if (a.exponent < kTinyAngle) return a;
   const SineCosine both = sineCosine(a);
   return inexact(quotient(both.sine, both.cosine));
 }
@@ -246,15 +249,22 @@ Number arctangent(const Number& y, const Number& x) {
   const Number difference = sum(a, negate(b));
   const bool steep = difference.kind == Number::Finite && !difference.negative;
   if (steep) std::swap(a, b);
-  // atan(a / b) = atan(i / 8) + atan((8a - ib) / (8b + ia)), with the i that makes the latter small.
+  constexpr int kTinyRatio = -40;  // of which the arc tangent is the ratio itself
   Number ratio = quotient(a, b);
+  if (ratio.exponent < kTinyRatio && !steep && !x.negative) {
+    ratio.negative = y.negative;
+    return ratio;
+  }
+  // atan(a / b) = atan(i / 8) + atan((8a - ib) / (8b + ia)), with the i that makes the latter small.
   const unsigned i = ratio.exponent < -4 ? 0 : (static_cast<unsigned>(wide(ratio) >> (123 - ratio.exponent)) + 1) / 2;
   Number angle = zero(false);
   if (i) {
     const Number multiple = fromInteger(i), eight = fromInteger(8);
     const Number numerator = sum(product(a, eight), negate(product(b, multiple)));
-    if (numerator.kind == Number::Finite) ratio = quotient(numerator, sum(product(b, eight), product(a, multiple)));
-    else ratio = numerator;
+    if (numerator.kind == Number::Finite)
+      ratio = quotient(numerator, sum(product(b, eight), product(a, multiple)));
+    else
+      ratio = numerator;
     angle = normal(false, -1, kArctangents.value[i]);
   }
   if (ratio.kind == Number::Finite) {

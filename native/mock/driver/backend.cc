@@ -18,6 +18,10 @@ constexpr uint64_t kCr4Valid = 0x370fff;  // VME to UMIP, FSGSBASE, PCIDE, OSXSA
 
 constexpr uint8_t kNmiVector = 2, kBreakpoint = 3;
 
+// What comes with MEMORY and IO exits.
+constexpr uint64_t kStateOfAccess =
+    NVMM_X64_STATE_GPRS | NVMM_X64_STATE_SEGS | NVMM_X64_STATE_CRS | NVMM_X64_STATE_MSRS;
+
 constexpr uint32_t kMsrTsc = 0x10, kMsrMicrocode = 0x8b;
 
 bool pushesError(uint8_t vector) {
@@ -84,6 +88,7 @@ Backend::Backend(const Setup& setup, const Rules& rules)
       vcpu_(setup.vcpu),
       vcpuCount_(setup.vcpuCount) {
   cpu_.controls().nativeMsr = rules.nativeMsr;
+  cpu_.controls().realTime = setup.realTime;
 }
 
 // ---- state ---------------------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ void Backend::setState(uint64_t pieces) {
     state.sysenterEsp = from.msrs[NVMM_X64_MSR_SYSENTER_ESP];
     state.sysenterEip = from.msrs[NVMM_X64_MSR_SYSENTER_EIP];
     state.pat = from.msrs[NVMM_X64_MSR_PAT];
-    state.tscOffset = from.msrs[NVMM_X64_MSR_TSC] - cpu_.instructions();
+    state.tscOffset = from.msrs[NVMM_X64_MSR_TSC] - cpu_.clock();
   }
   if (pieces & NVMM_X64_STATE_INTR) {
     const uint64_t bits = load(from.intr.bits);
@@ -206,7 +211,7 @@ void Backend::getState(uint64_t pieces) {
     to.msrs[NVMM_X64_MSR_SYSENTER_ESP] = state.sysenterEsp;
     to.msrs[NVMM_X64_MSR_SYSENTER_EIP] = state.sysenterEip;
     to.msrs[NVMM_X64_MSR_PAT] = state.pat;
-    to.msrs[NVMM_X64_MSR_TSC] = cpu_.instructions() + state.tscOffset;
+    to.msrs[NVMM_X64_MSR_TSC] = cpu_.clock() + state.tscOffset;
   }
   if (pieces & NVMM_X64_STATE_INTR) store(to.intr.bits, (load(to.intr.bits) & kIntrRsvd) | intrBits());
   if (pieces & NVMM_X64_STATE_FPU) {
@@ -324,6 +329,18 @@ void Backend::enter(uint64_t budget, nvmm_x86_exit& exit) {
   }
 }
 
+void Backend::leaveWith(const nvmm_x86_exit& wanted, nvmm_x86_exit& exit) {
+  exit.reason = wanted.reason;
+  exit.u = wanted.u;
+  switch (wanted.reason) {
+    case NVMM_VCPU_EXIT_MEMORY:
+    case NVMM_VCPU_EXIT_IO: provide(kStateOfAccess); break;
+    case NVMM_VCPU_EXIT_RDMSR:
+    case NVMM_VCPU_EXIT_WRMSR: provide(NVMM_X64_STATE_GPRS); break;
+    default: break;
+  }
+}
+
 void Backend::exitState(nvmm_x86_exit& exit) {
   const State& state = cpu_.state();
   exit.exitstate.rflags = state.rflags;
@@ -352,7 +369,7 @@ void Backend::memoryExit(const cpu::Exit& hw, nvmm_x86_exit& exit) {
   mem.gpa = hw.memory.gpa;
   mem.inst_len = rules_.instructionBytes ? hw.memory.length : 0;
   if (rules_.instructionBytes) std::memcpy(mem.inst_bytes, hw.memory.bytes, sizeof mem.inst_bytes);
-  provide(NVMM_X64_STATE_GPRS | NVMM_X64_STATE_SEGS | NVMM_X64_STATE_CRS | NVMM_X64_STATE_MSRS);
+  provide(kStateOfAccess);
 }
 
 void Backend::ioExit(const cpu::Exit& hw, nvmm_x86_exit& exit) {
@@ -366,7 +383,7 @@ void Backend::ioExit(const cpu::Exit& hw, nvmm_x86_exit& exit) {
   io.rep = hw.io.repeat;
   io.str = hw.io.string;
   io.npc = hw.nextRip;
-  provide(NVMM_X64_STATE_GPRS | NVMM_X64_STATE_SEGS | NVMM_X64_STATE_CRS | NVMM_X64_STATE_MSRS);
+  provide(kStateOfAccess);
 }
 
 void Backend::cpuidExit(const cpu::Exit& hw, nvmm_x86_exit& exit) {
@@ -402,7 +419,7 @@ void Backend::msrExit(const cpu::Exit& hw, nvmm_x86_exit& exit) {
   uint64_t value = hw.control.value;
   MsrAccess access = MsrAccess::Done;
   if (write && msr == kMsrTsc) {
-    state.tscOffset = value - cpu_.instructions();
+    state.tscOffset = value - cpu_.clock();
   } else if (msr == kMsrMicrocode) {
     value = 0;  // and writes are ignored
   } else {

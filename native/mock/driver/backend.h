@@ -26,6 +26,7 @@ class Backend {
     CommPage& comm;
     uint32_t vcpu;                           // its id
     const std::atomic<uint32_t>& vcpuCount;  // of the machine
+    bool realTime;                           // the TSC's: see mock_options.h
   };
 
   static std::unique_ptr<Backend> create(const Setup& setup);
@@ -46,6 +47,8 @@ class Backend {
   // Enters the guest for at most about `budget` instructions, and decodes the exit. Reason NONE: it was handled here.
   void enter(uint64_t budget, abi::nvmm_x86_exit& exit);
   void exitState(abi::nvmm_x86_exit& exit);
+  // As if the guest had been left with `wanted`: reason, payload, and what such an exit provides in the comm page.
+  void leaveWith(const abi::nvmm_x86_exit& wanted, abi::nvmm_x86_exit& exit);
 
   void flushMemory() { cpu_.flushMemory(); }
   uint64_t instructions() const { return cpu_.instructions(); }

@@ -10,7 +10,7 @@ int Descriptors::install(const std::shared_ptr<OpenFile>& file, bool closeOnExec
   file->descriptors++;
   free->file = file;
   free->closeOnExec = closeOnExec;
-  free->owner.store(file->owner, std::memory_order_release);
+  free->owner.store(file->cutOff ? kCutOff : file->owner, std::memory_order_release);
   *fd = kFirst + static_cast<int>(free - table_.begin());
   return netbsd::kOK;
 }
@@ -18,7 +18,7 @@ int Descriptors::install(const std::shared_ptr<OpenFile>& file, bool closeOnExec
 int Descriptors::open(int flags, int32_t pid, int* fd) {
   std::lock_guard<std::mutex> guard(mutex_);
   const bool root = flags & kWriteOnly;  // the driver looks at this one bit
-  const OpenFile file = {root ? kRootOwner : nextOwner_++, root ? 0 : pid, flags & ~kCloexec, 0};
+  const OpenFile file = {root ? kRootOwner : nextOwner_++, root ? 0 : pid, flags & ~kCloexec, 0, false};
   return install(std::make_shared<OpenFile>(file), flags & kCloexec, fd);
 }
 
@@ -28,15 +28,24 @@ int Descriptors::duplicate(int fd, int* duplicate) {
   return install(table_[fd - kFirst].file, false, duplicate);
 }
 
-std::shared_ptr<OpenFile> Descriptors::close(int fd, bool* last) {
+int Descriptors::close(int fd, uint64_t* lastOf) {
   std::lock_guard<std::mutex> guard(mutex_);
-  if (!valid(fd)) return nullptr;
+  *lastOf = kNobody;
+  if (!valid(fd) || !table_[fd - kFirst].file) return netbsd::kBADF;
   Descriptor& descriptor = table_[fd - kFirst];
-  descriptor.owner.store(kNobody, std::memory_order_release);
-  std::shared_ptr<OpenFile> file;
-  file.swap(descriptor.file);
-  *last = file && --file->descriptors == 0;
-  return file;
+  const uint64_t owner = descriptor.owner.exchange(kNobody, std::memory_order_acq_rel);
+  if (--descriptor.file->descriptors == 0) *lastOf = owner;
+  descriptor.file.reset();
+  return netbsd::kOK;
+}
+
+void Descriptors::cutOff() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (Descriptor& descriptor : table_) {
+    if (!descriptor.file) continue;
+    descriptor.file->cutOff = true;
+    descriptor.owner.store(kCutOff, std::memory_order_release);
+  }
 }
 
 std::shared_ptr<OpenFile> Descriptors::file(int fd) {
@@ -44,9 +53,9 @@ std::shared_ptr<OpenFile> Descriptors::file(int fd) {
   return valid(fd) ? table_[fd - kFirst].file : nullptr;
 }
 
-bool Descriptors::isOpen(const OpenFile& file) {
+bool Descriptors::isConnected(const OpenFile& file) {
   std::lock_guard<std::mutex> guard(mutex_);
-  return file.descriptors != 0;
+  return file.descriptors != 0 && !file.cutOff;
 }
 
 }  // namespace nvmm::mock

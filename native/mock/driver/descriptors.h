@@ -20,6 +20,7 @@ struct OpenFile {
   int32_t pid;  // of the opener; 0 for the root owner
   int flags;    // guarded by the table's mutex, like the rest
   unsigned descriptors;
+  bool cutOff;
 
   bool readable() const { return (flags & kAccessMode) != kWriteOnly; }
   bool writable() const { return (flags & kAccessMode) != 0; }
@@ -30,8 +31,10 @@ class Descriptors {
   // Both take the lowest free number, and answer an errno.
   int open(int flags, int32_t pid, int* fd);
   int duplicate(int fd, int* duplicate);
-  // Null where fd is not open. `*last`: no descriptor refers to the file any more.
-  std::shared_ptr<OpenFile> close(int fd, bool* last);
+  // EBADF where fd is not open. `*lastOf`: whose machines go with it, where no descriptor refers to the file any more.
+  int close(int fd, uint64_t* lastOf);
+  // Leaves every descriptor open, but nothing behind it.
+  void cutOff();
 
   // Without a lock.
   uint64_t owner(int fd) const {
@@ -39,7 +42,7 @@ class Descriptors {
   }
   // Null where fd is not open.
   std::shared_ptr<OpenFile> file(int fd);
-  bool isOpen(const OpenFile& file);
+  bool isConnected(const OpenFile& file);  // neither closed nor cut off
 
   // Calls `use` with the file and its close-on-exec flag, under the table's mutex.
   template <class Use>

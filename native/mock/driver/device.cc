@@ -41,22 +41,22 @@ class SoftwareDevice final : public MockDevice {
     if ((flags & kAccessMode) == kAccessMode) return netbsd::kINVAL;
     if (minor != 0) return netbsd::kXDEV;
     if (!(flags & kCloexec)) return netbsd::kINVAL;
+    if (const int error = driver_.plan().error(kOpen)) return error;
     return descriptors_.open(flags, static_cast<int32_t>(::getpid()), fd);
   }
 
   int dup(int fd, int* duplicate) override { return descriptors_.duplicate(fd, duplicate); }
 
   int close(int fd) override {
-    bool last = false;
-    const auto file = descriptors_.close(fd, &last);
-    if (!file) return netbsd::kBADF;
-    if (last) driver_.closeOwner(file->owner);
-    return netbsd::kOK;
+    uint64_t owner;
+    const int error = descriptors_.close(fd, &owner);
+    if (owner > kCutOff) driver_.closeOwner(owner);
+    return error;
   }
 
   int ioctl(int fd, uint32_t request, void* argument) override {
     const uint64_t owner = descriptors_.owner(fd);
-    if (owner == kNobody) return netbsd::kBADF;
+    if (owner <= kCutOff) return withoutOwner(owner, request);
     if (request == NVMM_IOC_MACHINE_CREATE) return createMachine(fd, *static_cast<nvmm_ioc_machine_create*>(argument));
     return driver_.ioctl(owner, request, argument);
   }
@@ -65,7 +65,7 @@ class SoftwareDevice final : public MockDevice {
 
   int mapComm(int fd, uint64_t offset, void** page) override {
     const uint64_t owner = descriptors_.owner(fd);
-    if (owner == kNobody) return netbsd::kBADF;
+    if (owner <= kCutOff) return netbsd::kBADF;
     return driver_.mapComm(owner, offset, PROT_READ | PROT_WRITE, true, page);
   }
 
@@ -98,8 +98,23 @@ class SoftwareDevice final : public MockDevice {
 
   Counters counters() const override { return driver_.counters(); }
 
+  void plan(unsigned operation, uint64_t nth, const Fault& fault) override {
+    driver_.plan().add(operation, nth, fault);
+  }
+
+  int reset() override {
+    return driver_.reset([&] { descriptors_.cutOff(); });
+  }
+
  private:
   int ifOpen(int fd, int answer) const { return descriptors_.owner(fd) == kNobody ? netbsd::kBADF : answer; }
+
+  // What was made through a descriptor that is cut off is gone: to take it away succeeds.
+  static int withoutOwner(uint64_t owner, uint32_t request) {
+    const bool takesAway =
+        request == NVMM_IOC_MACHINE_DESTROY || request == NVMM_IOC_VCPU_DESTROY || request == NVMM_IOC_GPA_UNMAP;
+    return owner == kCutOff && takesAway ? netbsd::kOK : netbsd::kBADF;
+  }
 
   int createMachine(int fd, nvmm_ioc_machine_create& argument) {
     const auto file = descriptors_.file(fd);
@@ -107,7 +122,7 @@ class SoftwareDevice final : public MockDevice {
     uint32_t machid;
     if (const int error = driver_.createMachine({file->owner, file->pid}, &machid)) return error;
     // Closed meanwhile: the close may have passed this machine's slot before it was taken.
-    if (!descriptors_.isOpen(*file)) return driver_.closeOwner(file->owner), netbsd::kBADF;
+    if (!descriptors_.isConnected(*file)) return driver_.closeOwner(file->owner), netbsd::kBADF;
     argument.machid = machid;
     return netbsd::kOK;
   }
@@ -144,7 +159,7 @@ int SoftwareDevice::ioctlRaw(int fd, uint64_t request, void* argument) {
 
 int SoftwareDevice::mmapRaw(int fd, uint64_t offset, size_t length, int prot, int flags, void** address) {
   const uint64_t owner = descriptors_.owner(fd);
-  if (owner == kNobody) return netbsd::kBADF;
+  if (owner <= kCutOff) return netbsd::kBADF;
   const size_t pageOffset = offset % kPageSize;
   const bool isPrivate = flags & kMapPrivate;
   if (length == 0 || (flags & kMapShared && isPrivate)) return netbsd::kINVAL;

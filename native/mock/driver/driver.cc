@@ -48,7 +48,7 @@ int Driver::withVcpu(uint64_t owner, const Argument& argument, Use use) {
 
 int Driver::ioctl(uint64_t owner, uint32_t request, void* argument) {
   if (request == NVMM_IOC_VCPU_RUN) {
-    const int error = handle(owner, *static_cast<nvmm_ioc_vcpu_run*>(argument));
+    const int error = run(owner, *static_cast<nvmm_ioc_vcpu_run*>(argument));
     if (error != netbsd::kOK) statistics_.countRequest(numberOf(request));
     return error;
   }
@@ -62,6 +62,7 @@ int Driver::ioctl(uint64_t owner, uint32_t request, void* argument) {
 int Driver::dispatch(uint64_t owner, uint32_t request, void* argument) {
   const auto call = [&](auto* typed) {
     statistics_.countRequest(numberOf(request));
+    if (const int error = plan_.error(numberOf(request))) return error;
     return handle(owner, *typed);
   };
   switch (request) {
@@ -101,6 +102,7 @@ int Driver::handle(uint64_t, nvmm_ioc_capability& argument) {
 // Every slot is waited for until a free one is found, also those of others.
 int Driver::createMachine(const Machine::Owner& owner, uint32_t* machid) {
   statistics_.countRequest(numberOf(NVMM_IOC_MACHINE_CREATE));
+  if (const int error = plan_.error(numberOf(NVMM_IOC_MACHINE_CREATE))) return error;
   for (uint32_t i = 0; i < options_.maxMachines; i++) {
     std::lock_guard<RwLock> lock(slots_[i].lock);
     if (slots_[i].machine) continue;
@@ -165,8 +167,10 @@ int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_inject& argument) {
   return withVcpu(owner, argument, [](Vcpu& vcpu) { return vcpu.inject(); });
 }
 
-int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_run& argument) {
-  return withVcpu(owner, argument, [&](Vcpu& vcpu) { return vcpu.run(argument.exit); });
+int Driver::run(uint64_t owner, nvmm_ioc_vcpu_run& argument) {
+  const auto fault = plan_.take(numberOf(NVMM_IOC_VCPU_RUN));
+  if (fault && fault->kind == Fault::Kind::Error) return fault->error;
+  return withVcpu(owner, argument, [&](Vcpu& vcpu) { return vcpu.run(argument.exit, fault ? &*fault : nullptr); });
 }
 
 int Driver::handle(uint64_t owner, nvmm_ioc_gpa_map& argument) {
@@ -205,6 +209,7 @@ int Driver::handle(uint64_t owner, nvmm_ioc_ctl& argument) {
 
 int Driver::mapComm(uint64_t owner, uint64_t offset, int prot, bool shared, void** address) {
   const uint32_t machid = offset >> 20 & 0xff, cpuid = offset >> 12 & 0xff;
+  if (const int error = plan_.error(kMmap)) return error;
   if (cpuid >= options_.maxVcpus) return netbsd::kINVAL;
   return reading(owner, machid, [&](Machine& machine) {
     *address = machine.mapComm(cpuid, prot, shared);

@@ -3,14 +3,17 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 
 #include "machine.h"
+#include "plan.h"
 #include "rwlock.h"
 
 namespace nvmm::mock {
 
-// Owners of machines. Numbers are never used again, so that a machine whose owner is gone belongs to nobody.
-constexpr uint64_t kNobody = 0, kRootOwner = 1;
+// Owners of machines. Numbers are never used again, so that a machine whose owner is gone belongs to nobody. kCutOff is
+// who lost what he had to a reset.
+constexpr uint64_t kNobody = 0, kCutOff = 1, kRootOwner = 2;
 
 class Driver {
  public:
@@ -28,6 +31,23 @@ class Driver {
 
   void kick(pthread_t thread) { kicks_.kick(thread); }
   Counters counters() const { return statistics_.total(); }
+  Plan& plan() { return plan_; }
+
+  // Destroys all machines, and forgets counters and plan. `cutOff` is called once it is sure that this will happen,
+  // while nobody can make a machine. EBUSY while a request is at work on a machine.
+  template <class CutOff>
+  int reset(CutOff cutOff) {
+    std::array<std::unique_lock<RwLock>, abi::NVMM_MAX_MACHINES> locks;
+    for (size_t i = 0; i < slots_.size(); i++) {
+      locks[i] = std::unique_lock<RwLock>(slots_[i].lock, std::try_to_lock);
+      if (!locks[i]) return netbsd::kBUSY;
+    }
+    cutOff();
+    for (Slot& slot : slots_) slot.machine.reset();
+    statistics_.clear();
+    plan_.clear();
+    return netbsd::kOK;
+  }
 
  private:
   struct Slot {
@@ -56,7 +76,7 @@ class Driver {
   int handle(uint64_t owner, abi::nvmm_ioc_vcpu_setstate& argument);
   int handle(uint64_t owner, abi::nvmm_ioc_vcpu_getstate& argument);
   int handle(uint64_t owner, abi::nvmm_ioc_vcpu_inject& argument);
-  int handle(uint64_t owner, abi::nvmm_ioc_vcpu_run& argument);
+  int run(uint64_t owner, abi::nvmm_ioc_vcpu_run& argument);
   int handle(uint64_t owner, abi::nvmm_ioc_gpa_map& argument);
   int handle(uint64_t owner, abi::nvmm_ioc_gpa_unmap& argument);
   int handle(uint64_t owner, abi::nvmm_ioc_hva_map& argument);
@@ -67,6 +87,7 @@ class Driver {
   const cpu::Model& model_;
   Kicks kicks_;
   Statistics statistics_;
+  Plan plan_;
   std::array<Slot, abi::NVMM_MAX_MACHINES> slots_;
 };
 

@@ -48,7 +48,8 @@ int Machine::createVcpu(uint32_t cpuid) {
   std::lock_guard<std::mutex> guard(slot.mutex);
   if (slot.vcpu) return netbsd::kBUSY;
   auto& comm = *reinterpret_cast<CommPage*>(comm_->base() + cpuid * HostObject::granularity());
-  slot.vcpu = std::make_unique<Vcpu>(host_, Backend::Setup{host_.model, memory_, comm, cpuid, vcpuCount_});
+  const Backend::Setup setup{host_.model, memory_, comm, cpuid, vcpuCount_, host_.options.realTime};
+  slot.vcpu = std::make_unique<Vcpu>(host_, setup);
   vcpuCount_++;
   std::lock_guard<std::mutex> live(liveMutex_);
   live_.push_back(slot.vcpu.get());

@@ -36,6 +36,12 @@ class RwLock {
     written_ = true;
   }
 
+  bool try_lock() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    uint32_t free = 0;
+    return written_ = state_.compare_exchange_strong(free, kWriter, std::memory_order_acquire);
+  }
+
   void unlock() {
     {
       std::lock_guard<std::mutex> guard(mutex_);

@@ -15,8 +15,9 @@ unsigned indexOf(uint64_t reason) {
     case abi::NVMM_VCPU_EXIT_MEMORY: return 3;
     case abi::NVMM_VCPU_EXIT_IO: return 4;
     default:
-      if (reason < abi::NVMM_VCPU_EXIT_RDMSR) return static_cast<unsigned>(5 + reason - abi::NVMM_VCPU_EXIT_SHUTDOWN);
-      return static_cast<unsigned>(10 + reason - abi::NVMM_VCPU_EXIT_RDMSR);
+      if (reason - abi::NVMM_VCPU_EXIT_SHUTDOWN < 5) return 5 + static_cast<unsigned>(reason & 7);
+      if (reason - abi::NVMM_VCPU_EXIT_RDMSR < 5) return 10 + static_cast<unsigned>(reason & 7);
+      return 15;  // none of the kernel's, but a test's
   }
 }
 
@@ -41,6 +42,12 @@ void Statistics::remove(const VcpuCounters& vcpu) {
   std::lock_guard<std::mutex> guard(mutex_);
   live_.erase(&vcpu);
   accumulate(removed_, vcpu);
+}
+
+void Statistics::clear() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  removed_ = {};
+  for (auto& count : requests_) count.store(0, std::memory_order_relaxed);
 }
 
 Counters Statistics::total() const {

@@ -27,6 +27,8 @@ class Statistics {
   void add(const VcpuCounters& vcpu);
   void remove(const VcpuCounters& vcpu);  // what it has counted stays
 
+  void clear();  // while no VCPU is there
+
   Counters total() const;
 
  private:

@@ -40,6 +40,8 @@ nvmm_x64_state resetState() {
   return state;
 }
 
+bool meets(const Fault* fault, Fault::Kind kind) { return fault && fault->kind == kind; }
+
 }  // namespace
 
 Vcpu::Vcpu(const Host& host, const Backend::Setup& setup)
@@ -87,11 +89,16 @@ void Vcpu::commit() {
   store(comm_.state_cached, uint64_t{0});
 }
 
-int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t kicked) {
+int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t kicked, const Fault* fault) {
   commit();
   if (loadBool(comm_.event_commit)) {
     storeBool(comm_.event_commit, false);
     if (const int error = backend_->inject()) return error;
+  }
+  if (meets(fault, Fault::Kind::Exit)) {
+    backend_->leaveWith(fault->exit, exit);
+    backend_->exitState(exit);
+    return netbsd::kOK;
   }
   uint64_t left = host_.options.timeSlice != 0 ? host_.options.timeSlice : ~uint64_t{0};
   uint64_t now = backend_->instructions();
@@ -100,7 +107,9 @@ int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t 
     const uint64_t before = std::exchange(now, backend_->instructions());
     left -= std::min(left, now - before + 1);  // an exit costs something, too
     uint64_t reason;
-    if (preempted(kicks, kicked, reason)) {
+    const bool ordered = meets(fault, Fault::Kind::PreemptAtExit) && exit.reason != NVMM_VCPU_EXIT_NONE;
+    if (ordered) reason = fault->exit.reason;
+    if (ordered || preempted(kicks, kicked, reason)) {
       // Version 1 keeps what was decoded. A CPUID exit must not be lost either: its leaf is overwritten already.
       if (stoppable_ && exit.reason != NVMM_VCPU_EXIT_CPUID) exit.reason = reason;
       break;
@@ -111,15 +120,17 @@ int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t 
   return netbsd::kOK;
 }
 
-int Vcpu::run(nvmm_x86_exit& exit) {
+int Vcpu::run(nvmm_x86_exit& exit, const Fault* fault) {
   const Kicks::Counter& kicks = host_.kicks.ofCaller();
   const uint32_t kicked = kicks.load(std::memory_order_relaxed);
   uint64_t reason;
   int error = netbsd::kOK;
-  if (preempted(kicks, kicked, reason)) {
+  if (meets(fault, Fault::Kind::PreemptAtEntry)) {
+    exit.reason = fault->exit.reason;
+  } else if (preempted(kicks, kicked, reason)) {
     exit.reason = reason;
   } else {
-    error = enterGuest(exit, kicks, kicked);
+    error = enterGuest(exit, kicks, kicked, fault);
   }
   if (error == netbsd::kOK) counters_.countExit(exit.reason);
   if (stoppable_) store(comm_.stop, 0);

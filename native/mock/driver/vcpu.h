@@ -29,13 +29,14 @@ class Vcpu {
   void setState();
   void getState();
   int inject() { return backend_->inject(); }
-  int run(abi::nvmm_x86_exit& exit);
+  // `fault`: one that this run is to meet, or null.
+  int run(abi::nvmm_x86_exit& exit, const Fault* fault);
 
   Backend& backend() { return *backend_; }
 
  private:
   void commit();
-  int enterGuest(abi::nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t kicked);
+  int enterGuest(abi::nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t kicked, const Fault* fault);
   bool preempted(const Kicks::Counter& kicks, uint32_t kicked, uint64_t& reason) const;
   uint64_t takeWanted();
 
