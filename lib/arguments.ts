@@ -19,6 +19,15 @@ export function pageMultiple(name: string, value: unknown, min: number, max: num
   return bytes;
 }
 
+/** `value` if it is a bigint of 64 bits, without a sign. */
+export function bigint64(name: string, value: unknown): bigint {
+  if (typeof value !== 'bigint') throw new TypeError(`${name} must be a bigint, not ${show(value)}.`);
+  if (value < 0n || value > 0xffff_ffff_ffff_ffffn) {
+    throw new RangeError(`${name} must be from 0n to 0xffffffffffffffffn, not ${value}n.`);
+  }
+  return value;
+}
+
 export function boolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new TypeError(`${name} must be true or false, not ${show(value)}.`);
   return value;
@@ -35,6 +44,23 @@ export function oneOf<T extends string>(name: string, value: unknown, choices: r
     throw new TypeError(`${name} must be ${choices.map((choice) => `'${choice}'`).join(' or ')}, not ${show(value)}.`);
   }
   return value as T;
+}
+
+/** `value` if it is a function, or undefined. */
+export function callback(name: string, value: unknown): unknown {
+  if (value !== undefined && typeof value !== 'function') {
+    throw new TypeError(`${name} must be a function, not ${show(value)}.`);
+  }
+  return value;
+}
+
+/** The signal of options that have nothing else. */
+export function abortSignal(name: string, value: unknown): AbortSignal | undefined {
+  const { signal } = options(name, value, ['signal']);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal must be an AbortSignal, not ${show(signal)}.`);
+  }
+  return signal;
 }
 
 /** The properties of an options object, each read once; a name that is not in `known` is an error, not ignored. */

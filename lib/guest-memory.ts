@@ -32,7 +32,7 @@ export class GuestMemory {
 
   /** To be called after each change of the areas. */
   changed(): void {
-    this.generation = (this.generation + 1) | 0;
+    this.generation = (this.generation + 1) & 0x7fff_ffff;
     this.#windows = [];
     this.#last = NOWHERE;
   }

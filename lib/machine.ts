@@ -1,6 +1,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { integer, options, pageMultiple } from './arguments.js';
 import { check, checked, NvmmError, requestError } from './errors.js';
+import { GuestMemory } from './guest-memory.js';
 import { HostMemory, Prot } from './memory.js';
 import type { NativeMachine } from './native.js';
 import type { Capability } from './nvmm.js';
@@ -48,6 +49,9 @@ export class Machine implements Disposable {
   readonly #capability: Capability;
   readonly #onDestroy: () => void;
   readonly #areas: Area[] = [];
+  /** @internal The areas' memory, for the assists. */
+  readonly guestMemory = new GuestMemory(this.#areas);
+  #lastArea: Area | undefined;
   readonly #vcpus = new Map<number, Vcpu>();
   #destroyed = false;
 
@@ -130,6 +134,7 @@ export class Machine implements Disposable {
     const area: Area = { memory, offset, gpa, size, prot };
     check(memory.mapInto(area), 'NVMM_IOC_GPA_MAP');
     this.#areas.push(area);
+    this.#areasChanged();
   }
 
   /**
@@ -149,6 +154,12 @@ export class Machine implements Disposable {
     }
     this.#unmap(area);
     this.#areas.splice(index, 1);
+    this.#areasChanged();
+  }
+
+  #areasChanged(): void {
+    this.#lastArea = undefined;
+    this.guestMemory.changed();
   }
 
   #unmap(area: Area): void {
@@ -163,6 +174,7 @@ export class Machine implements Disposable {
       if (!this.#destroyed) this.#unmap(area);
       this.#areas.splice(this.#areas.indexOf(area), 1);
     }
+    this.#areasChanged();
   }
 
   /**
@@ -172,10 +184,13 @@ export class Machine implements Disposable {
    */
   gpaToHva(gpa: number): HostAddress {
     integer('gpa', gpa, 0, Number.MAX_SAFE_INTEGER);
-    const area = this.#areas.find((candidate) => gpa >= candidate.gpa && gpa < candidate.gpa + candidate.size);
+    const holds = (candidate: Area | undefined): boolean =>
+      candidate !== undefined && gpa >= candidate.gpa && gpa < candidate.gpa + candidate.size;
+    const area = holds(this.#lastArea) ? this.#lastArea : this.#areas.find(holds);
     if (area === undefined) {
       throw new NvmmError('ENOENT', 'nvmm_gpa_to_hva', `The guest has no memory at 0x${gpa.toString(16)}.`);
     }
+    this.#lastArea = area;
     return { memory: area.memory, offset: area.offset + (gpa - area.gpa), prot: area.prot };
   }
 
@@ -203,6 +218,7 @@ export class Machine implements Disposable {
     this.#destroyed = true;
     for (const vcpu of [...this.#vcpus.values()]) vcpu.destroy();
     this.#areas.length = 0;
+    this.#areasChanged();
     const errno = this.#native.destroy();
     this.#onDestroy();
     if (errno !== 0) throw requestError(errno, 'NVMM_IOC_MACHINE_DESTROY');

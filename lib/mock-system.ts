@@ -1,5 +1,15 @@
 import { integer, oneOf, options } from './arguments.js';
+import { check } from './errors.js';
 import { exitReasonName, ExitReason } from './exit.js';
+import {
+  forcedExit,
+  preemption,
+  requestFailure,
+  type ForcedExit,
+  type PlannedFault,
+  type Preemption,
+  type RequestFailure,
+} from './mock-faults.js';
 import { nativeMockModule, type DeviceHandle } from './native.js';
 
 /** What a software NVMM system is like: options of `createMock()`. */
@@ -16,6 +26,11 @@ export interface MockOptions {
   maxRam?: number;
   /** Instructions after which a run ends with NONE, as when the host's scheduler takes its processor; 0 (unless given): never. */
   timeSlice?: number;
+  /**
+   * What the TSC counts. 'instructions' (unless given): those that the VCPU has executed, so that runs are reproducible.
+   * 'real': nanoseconds, also while the guest does not run, as a processor of 1 GHz; what guests need that know the time.
+   */
+  clock?: 'instructions' | 'real';
 }
 
 /** What has happened in a mock system since it was made. */
@@ -66,15 +81,17 @@ const named = (counts: number[], name: (index: number) => string): Record<string
 export class MockSystem {
   /** @internal */
   readonly handle: DeviceHandle;
+  readonly #kernelVersion: number;
 
   /** @internal */
-  constructor(handle: DeviceHandle) {
+  constructor(handle: DeviceHandle, kernelVersion: number) {
     this.handle = handle;
+    this.#kernelVersion = kernelVersion;
   }
 
   /** @internal The system of `openNvmm({ device: 'mock' })`: one for the whole process, all its Workers included. */
   static shared(): MockSystem {
-    return new MockSystem(nativeMockModule().sharedDevice());
+    return new MockSystem(nativeMockModule().sharedDevice(), 2);
   }
 
   /** A copy of the counters. */
@@ -85,6 +102,56 @@ export class MockSystem {
       exits: named(exits, (index) => exitReasonName(REASONS[index] ?? NaN)),
       instructions,
     };
+  }
+
+  /**
+   * Makes one request fail, without any effect: the next of its kind, or the nth from now. Requests are counted whoever
+   * makes them, and each failure comes once.
+   *
+   * @example system.failRequest({ request: 'VCPU_CREATE', nth: 2, errno: 'ENOMEM' });
+   */
+  failRequest(failure: RequestFailure): void {
+    this.#plan(requestFailure(failure));
+  }
+
+  /**
+   * Makes one run return an exit of your choice. As in any run the state set before is taken over and the event injected;
+   * then, instead of the guest's next instruction, comes this exit, with the registers as they are.
+   *
+   * @example system.forceExit({ exit: { reason: 'INVALID', hwcode: 33n } });
+   */
+  forceExit(forced: ForcedExit): void {
+    this.#plan(forcedExit(forced));
+  }
+
+  /**
+   * Cuts one run short, as the host's scheduler, a signal or a stop may do at any time. At 'exit' the guest's exit is lost
+   * that was about to be returned: a HALTED or INT_READY for good (the guest is behind it), an IO or MEMORY until the
+   * guest, run again, comes there again. Kernel version 1 loses none: it returns the exit itself.
+   *
+   * @example system.preempt({ nth: 3, at: 'exit' });
+   * @throws RangeError for STOPPED on kernel version 1, which has no stop.
+   */
+  preempt(how: Preemption): void {
+    const fault = preemption(how);
+    if (this.#kernelVersion === 1 && how.reason === 'STOPPED') {
+      throw new RangeError("Kernel version 1 has no stop: reason must be 'NONE'.");
+    }
+    this.#plan(fault);
+  }
+
+  #plan({ operation, nth, kind, errno, exit }: PlannedFault): void {
+    nativeMockModule().plan(this.handle, operation, nth, kind, errno, exit);
+  }
+
+  /**
+   * As new: no machines, no faults to come, counters at 0. What was opened before is cut off: its machines, memory and
+   * VCPUs are gone, its requests fail with EBADF, and closing or destroying it is harmless. Open the system again.
+   *
+   * @throws NvmmError EBUSY while a VCPU runs: stop it first.
+   */
+  reset(): void {
+    check(nativeMockModule().reset(this.handle), 'reset');
   }
 }
 
@@ -97,15 +164,18 @@ export function createMock(how: MockOptions = {}): MockSystem {
     'maxVcpus',
     'maxRam',
     'timeSlice',
+    'clock',
   ]);
   const maxRam = 2 ** 37;
+  const kernelVersion = integer('kernelVersion', given.kernelVersion ?? 2, 1, 2);
   const handle = nativeMockModule().createDevice({
     vendor: oneOf('vendor', given.vendor ?? 'amd', ['amd', 'intel']),
-    kernelVersion: integer('kernelVersion', given.kernelVersion ?? 2, 1, 2),
+    kernelVersion,
     maxMachines: integer('maxMachines', given.maxMachines ?? 128, 1, 128),
     maxVcpus: integer('maxVcpus', given.maxVcpus ?? 256, 1, 256),
     maxRam: integer('maxRam', given.maxRam ?? maxRam, 4096, maxRam),
     timeSlice: integer('timeSlice', given.timeSlice ?? 0, 0, Number.MAX_SAFE_INTEGER),
+    clock: oneOf('clock', given.clock ?? 'instructions', ['instructions', 'real']),
   });
-  return new MockSystem(handle);
+  return new MockSystem(handle, kernelVersion);
 }

@@ -71,10 +71,14 @@ export interface NativeMockModule {
     maxVcpus: number;
     maxRam: number;
     timeSlice: number;
+    clock: string;
   }): DeviceHandle;
   /** The device that all environments of this process share. */
   sharedDevice(): DeviceHandle;
   counters(handle: DeviceHandle): { ioctls: number[]; exits: number[]; instructions: number };
+  /** Orders a fault for the nth operation of a number from now on; `kind` is one of FAULT, `exit` what a run returns. */
+  plan(handle: DeviceHandle, operation: number, nth: number, kind: number, errno: Errno, exit: Uint8Array): undefined;
+  reset(handle: DeviceHandle): Errno;
 }
 
 const require = createRequire(import.meta.url);

@@ -165,7 +165,8 @@ export class Nvmm implements Disposable {
   /**
    * nvmm_machine_create: an empty machine.
    *
-   * Waits while a VCPU of another machine with a lower id runs, whoever's it is: the driver looks at the slots in turn.
+   * Waits while a VCPU of another process's machine with a lower id runs: the driver looks at the slots in turn. Runs of
+   * this process that are in its way end with NONE.
    *
    * @throws NvmmError ENOBUFS if the system has no machine left.
    */
@@ -177,7 +178,7 @@ export class Nvmm implements Disposable {
   }
 
   /**
-   * nvmm_ctl(NVMM_CTL_MACH_INFO). Waits while a VCPU of that machine runs, if the machine is another's.
+   * nvmm_ctl(NVMM_CTL_MACH_INFO). Waits while a VCPU of that machine runs, if the machine is another process's.
    *
    * @param id 0 to `capability.maxMachines` - 1.
    * @throws NvmmError ENOENT if there is none, EPERM if it is another's and this is not root, EBUSY while it runs.
@@ -217,7 +218,8 @@ export class Nvmm implements Disposable {
   /**
    * Closes the device: its machines are stopped and destroyed first. Harmless when repeated.
    *
-   * Waits while a VCPU of anybody's machine runs: the driver takes every machine's lock.
+   * Waits while a VCPU of anybody's machine runs: the driver takes every machine's lock. Runs of this process that are in
+   * its way end with NONE.
    */
   close(): void {
     if (this.#closed) return;

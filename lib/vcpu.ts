@@ -1,13 +1,15 @@
 import { inspect } from 'node:util';
-import { boolean, integer, options } from './arguments.js';
+import { abortSignal, boolean, callback, integer, options } from './arguments.js';
 import { check, NvmmError, requestError } from './errors.js';
 import { checkEvent, EventSlot, type VcpuEvent } from './event.js';
 import { errnoNumber } from './errno.js';
-import { Exit } from './exit.js';
+import { Exit, ExitReason } from './exit.js';
 import type { Machine } from './machine.js';
 import type { Errno, NativeVcpu } from './native.js';
 import { VcpuState } from './state.js';
 import { COMM, CONF_CPUID, CONF_CPUID_SIZE, CONF_TPR_SIZE } from './x86/layout.js';
+import { Assists, type GuestPhysical } from './x86/assists.js';
+import type { Callbacks } from './x86/callbacks.js';
 import { dump } from './x86/dump.js';
 import { StateFlag } from './x86/registers.js';
 
@@ -59,6 +61,7 @@ export class Vcpu implements Disposable {
   readonly #onDestroy: () => void;
   readonly #completed: (error: Errno) => void;
   #pending: { resolve: (reason: number) => void; reject: (error: NvmmError) => void } | undefined;
+  #assists: Assists | undefined;
   #destroyed = false;
 
   /** @internal */
@@ -88,6 +91,11 @@ export class Vcpu implements Disposable {
   /** An asynchronous run is under way. */
   get running(): boolean {
     return this.#pending !== undefined;
+  }
+
+  /** An injected event waits for the next run: by {@link inject}, or by an assist that met a fault. */
+  get eventWaiting(): boolean {
+    return this.#event.committed;
   }
 
   #requireIdle(operation: string): void {
@@ -159,9 +167,42 @@ export class Vcpu implements Disposable {
   /**
    * The same on a thread that the VCPU keeps for itself: the event loop stays free.
    *
-   * @returns what {@link run} returns. Rejects with what it throws; ENOENT if the VCPU is destroyed meanwhile.
+   * @param how.signal stops the run when it is aborted.
+   * @returns what {@link run} returns. Rejects with what it throws; with the signal's reason if that ended the run; with
+   * ENOENT if the VCPU is destroyed meanwhile.
    */
-  runAsync(): Promise<number> {
+  async runAsync(how: { signal?: AbortSignal } = {}): Promise<number> {
+    const signal = abortSignal('options of runAsync', how);
+    if (signal === undefined) return await this.#start();
+    signal.throwIfAborted();
+    const stop = (): void => {
+      this.stop();
+    };
+    signal.addEventListener('abort', stop);
+    try {
+      const reason = await this.#start();
+      if (reason === ExitReason.STOPPED) signal.throwIfAborted();
+      return reason;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  /**
+   * Runs the guest on the VCPU's own thread, and gives each exit but NONE as it comes: {@link exit}, the one view, to be dealt
+   * with before the next is asked for. Ends when the VCPU is stopped.
+   *
+   * @param how.signal ends the iteration, with its reason as the error.
+   */
+  async *exits(how: { signal?: AbortSignal } = {}): AsyncGenerator<Exit, void, undefined> {
+    for (;;) {
+      const reason = await this.runAsync(how);
+      if (reason === ExitReason.STOPPED) return;
+      if (reason !== ExitReason.NONE) yield this.exit;
+    }
+  }
+
+  #start(): Promise<number> {
     return new Promise((resolve, reject) => {
       const error = this.#native.startRun(this.#completed);
       if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
@@ -229,6 +270,139 @@ export class Vcpu implements Disposable {
   #configure(op: number, conf: Uint8Array): void {
     this.#requireIdle('NVMM_IOC_VCPU_CONFIGURE');
     check(this.#native.configure(op, conf), 'NVMM_IOC_VCPU_CONFIGURE');
+  }
+
+  /**
+   * nvmm_vcpu_configure(CALLBACKS): the device side of {@link assistIo} and {@link assistMem}. Makes no system call. What is
+   * not named is taken away.
+   */
+  configureCallbacks(callbacks: Callbacks): void {
+    const { io, mem } = options('callbacks', callbacks, ['io', 'mem']);
+    this.#x86().setCallbacks({
+      io: callback('io', io) as Callbacks['io'],
+      mem: callback('mem', mem) as Callbacks['mem'],
+    });
+  }
+
+  // What only x86 has, made on its first use: a frontend without assists pays nothing for them.
+  #x86(): Assists {
+    return (this.#assists ??= new Assists(this.#native.comm, this.#native.exit, this.machine.guestMemory, this));
+  }
+
+  /** The assists of a VCPU that is neither running nor destroyed. */
+  #idle(operation: string): Assists {
+    this.#requireIdle(operation);
+    return this.#assists ?? this.#x86();
+  }
+
+  /**
+   * nvmm_gva_to_gpa: where a guest-virtual address leads, by the guest's paging mode (none, 32-bit, PAE, 4-level) and page
+   * tables, and what they allow there. Neither the privilege level nor the accessed and dirty bits are looked at. Fetches CRS
+   * and MSRS if they are not true.
+   *
+   * @param gva 64 bits, any byte; canonical under 4-level paging.
+   * @throws TranslationError EFAULT, with the reason: 'not-canonical', 'not-present', 'reserved', 'table-outside-memory',
+   * 'unsupported'. NvmmError EBUSY while the VCPU runs.
+   */
+  gvaToGpa(gva: bigint): GuestPhysical {
+    return this.#idle('nvmm_gva_to_gpa').gvaToGpa(gva);
+  }
+
+  /**
+   * A copy of `length` bytes of guest memory from a guest-virtual address, across pages. As a debugger reads: privileges don't
+   * matter, and no callback is called.
+   *
+   * @throws TranslationError as {@link gvaToGpa}, and with 'outside-memory' where the machine has no memory.
+   */
+  readVirtual(gva: bigint, length: number): Uint8Array {
+    return this.#idle('readVirtual').readVirtual(gva, length);
+  }
+
+  /**
+   * Writes guest memory at a guest-virtual address, across pages: all of it or nothing. Privileges don't matter, but pages
+   * must be writable (see {@link gvaToGpa} and `machine.gpaToHva` for a way around).
+   *
+   * @throws TranslationError as {@link readVirtual}, and with 'protection' where the page tables or `mapGpa` allow no writing.
+   */
+  writeVirtual(gva: bigint, data: Uint8Array): void {
+    this.#idle('writeVirtual').writeVirtual(gva, data);
+  }
+
+  /**
+   * nvmm_assist_io: carries out the instruction of an IO exit through the `io` callback, and sets the registers for the next
+   * run. REP INS and OUTS with DF clear go in batches of at most 32 bytes, the others one element a call; the guest comes back
+   * for the rest. Their memory operand may be the `mem` callback's. What the processor would raise on it (page fault, limit
+   * violation) is injected into the guest, before any callback. Makes no system call.
+   *
+   * @throws NvmmError EINVAL if the last exit is not IO, or the callback is not there; EBUSY while the VCPU runs, and from its
+   * callbacks; EFAULT if a page table can't be reached; EAGAIN if there is a fault to be injected, but an event waits already.
+   * And what the callback throws. The VCPU is then as it was before the instruction.
+   */
+  assistIo(): void {
+    this.#idle('nvmm_assist_io').io();
+  }
+
+  /**
+   * nvmm_assist_mem: carries out the instruction of a MEMORY exit, with the `mem` callback for each access to where the
+   * machine has no memory (or none that may be written), and sets the registers for the next run. Instructions: those of
+   * libnvmm, with ADD, ADC, SBB, all forms of SUB, CMP and TEST, INC, DEC, NOT, NEG, MOVSX, MOVSXD, MOVBE, MOVNTI, SCAS, BT,
+   * BTS, BTR, BTC, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B, PUSH, POP, CALL and JMP with a memory operand, and SSE moves of 4, 8
+   * and 16 bytes; one iteration of a REP. An access that crosses a page is split. What the processor would raise (a page fault
+   * on the second operand, a limit violation) is injected into the guest, before any callback. Makes no system call, except to
+   * fetch the FPU state for SSE.
+   *
+   * Call it once for each exit.
+   *
+   * @throws AssistError ENODEV with the instruction's address and bytes if it is none of these, or the exit came from the
+   * delivery of an event; EFAULT if it can't be fetched. NvmmError as {@link assistIo}. And what the callback throws. The VCPU
+   * is then as it was before the instruction.
+   */
+  assistMem(): void {
+    this.#idle('nvmm_assist_mem').mem();
+  }
+
+  /**
+   * Completes the RDMSR of an RDMSR exit: `value` to EDX:EAX, and RIP to the next instruction.
+   *
+   * @param value 64 bits, or a number of at most 2^53 - 1.
+   * @throws NvmmError EINVAL if the last exit is not RDMSR.
+   */
+  completeRdmsr(value: bigint | number): void {
+    this.#idle('completeRdmsr').completeRdmsr(value);
+  }
+
+  /**
+   * Completes the WRMSR of a WRMSR exit: RIP goes to the next instruction.
+   *
+   * @throws NvmmError EINVAL if the last exit is not WRMSR.
+   */
+  completeWrmsr(): void {
+    this.#idle('completeWrmsr').completeWrmsr();
+  }
+
+  /**
+   * Leaves out the instruction of an exit that tells the next one: IO, RDMSR, WRMSR, MONITOR, MWAIT, CPUID (whose answers the
+   * registers hold). Ends the interrupt shadow and clears RFLAGS.RF, as every completion of an instruction does.
+   *
+   * @throws NvmmError EINVAL after other exits.
+   */
+  skipInstruction(): void {
+    this.#idle('skipInstruction').skipInstruction();
+  }
+
+  /** Answers the instruction of an exit with #UD, undefined opcode. Throws as {@link inject}. */
+  injectUd(): void {
+    this.#idle('nvmm_vcpu_inject').injectUd();
+  }
+
+  /**
+   * Answers the instruction of an exit with #GP, general protection: for MSRs that do not exist. Works in real mode, too,
+   * where {@link inject} of it stops Intel's processors. Throws as {@link inject}.
+   *
+   * @param error the error code, 0 unless given.
+   */
+  injectGp(error = 0): void {
+    this.#idle('nvmm_vcpu_inject').injectGp(error);
   }
 
   /** nvmm_vcpu_dump: the main registers as text, one a line. Fetches all state. */

@@ -35,6 +35,7 @@ export const FPU_SIZE = 512;
 export const EVENT = { type: 0, vector: 4, error: 8 } as const;
 
 export const EXIT = { reason: 0, u: 8, rflags: 40, cr8: 48, bits: 56 } as const;
+export const EXIT_SIZE = 64;
 export const EXIT_MEM = { prot: 8, gpa: 16, inst_len: 24, inst_bytes: 25 } as const;
 export const EXIT_IO = {
   in: 8,

@@ -1,0 +1,355 @@
+// The memory operands of an instruction: segment, linear address, pages, and then memory of this process or the `mem`
+// callback. prepare() does everything that can raise an exception, so that an instruction whose operands are prepared can be
+// carried out.
+import { NvmmError } from '../errors.js';
+import type { GuestMemory } from '../guest-memory.js';
+import { Prot } from '../memory.js';
+import { refusePromise, type CallbackSlots, type MemAccess } from './callbacks.js';
+import { GuestFault, Vector } from './fault.js';
+import { canonical, Page, Paging, RESERVED, TranslationError } from './paging.js';
+import type { Processor } from './processor.js';
+import { Seg } from './registers.js';
+import { ATTRIB, carry, FLAG, WORD } from './words.js';
+
+const { CR0, CR4, RFLAGS, SEGS } = WORD;
+const { AC } = FLAG;
+const { READ_WRITE, EXPAND_DOWN, CODE, S, P, DEF } = ATTRIB;
+const { SS, FS } = Seg;
+
+const CR0_WP = 1 << 16;
+const CR0_AM = 1 << 18;
+const CR4_SMAP = 1 << 21;
+
+const MAY_WRITE: number = Prot.WRITE;
+
+const isWritable = ({ window }: Page): boolean => window !== undefined && (window.prot & MAY_WRITE) !== 0;
+
+// Error code of a page fault.
+const PF_PRESENT = 1;
+const PF_WRITE = 2;
+const PF_USER = 4;
+const PF_RESERVED = 8;
+
+// Kinds of access, as bits.
+const READ = 1;
+const WRITE = 2;
+
+/** Bytes of the largest operand: a batch of INS or OUTS. */
+export const LARGEST = 32;
+const PARTS_STRIDE = LARGEST + 1;
+
+const NO_PAGE = new Page();
+
+/** A memory operand that has been checked and found. */
+export class Operand {
+  size = 0;
+  page = NO_PAGE;
+  offset = 0;
+  /** Bytes in that page; the others are at the start of the second. */
+  firstSize = 0;
+  second = NO_PAGE;
+
+  set(page: Page, offset: number, size: number): void {
+    this.size = this.firstSize = size;
+    this.page = page;
+    this.offset = offset;
+  }
+
+  /** No callback is needed to read it, or to write it. */
+  isMemory(write: boolean): boolean {
+    const pages = this.firstSize === this.size ? [this.page] : [this.page, this.second];
+    return pages.every((page) => (write ? isWritable(page) : page.window !== undefined));
+  }
+}
+
+/** The argument of the callback. */
+class Exchange implements MemAccess {
+  gpa = 0.5; // not a small integer: the field has room for all numbers, and a store to it allocates nothing
+  write = false;
+  size = 0;
+  data: Uint8Array;
+
+  constructor(data: Uint8Array) {
+    this.data = data;
+  }
+}
+
+export class Access {
+  /** The value of at most 8 bytes that was read last, zero-extended, or is written next. */
+  lo = 0;
+  hi = 0;
+  /** The same of more bytes. */
+  readonly buffer = new Int32Array(LARGEST / 4);
+  readonly bytes = new Uint8Array(this.buffer.buffer);
+  readonly paging: Paging;
+  readonly #cpu: Processor;
+  readonly #memory: GuestMemory;
+  readonly #callbacks: CallbackSlots;
+  readonly #exchange = new Exchange(this.bytes);
+  /** Parts of `bytes`, made when needed: at offset * PARTS_STRIDE + size. */
+  readonly #parts: (Uint8Array | undefined)[] = new Array<undefined>(PARTS_STRIDE * LARGEST).fill(undefined);
+  // By load(): which of a page's rights an access needs, and which it must not meet.
+  #toRead = 0;
+  #toWrite = 0;
+  #forbidden = 0;
+  #checksAlignment = false;
+  #isLoaded = false;
+  // What the exit tells: the kinds of access that the processor has found to be allowed, and the address.
+  #reported = 0;
+  #reportedLo = 0;
+  #reportedHi = 0;
+  // The linear address that #segmented() has found.
+  #linearLo = 0;
+  #linearHi = 0;
+
+  constructor(cpu: Processor, memory: GuestMemory, callbacks: CallbackSlots) {
+    this.#cpu = cpu;
+    this.#memory = memory;
+    this.#callbacks = callbacks;
+    this.paging = new Paging(cpu.words, memory);
+  }
+
+  /** To be called before the first operand of an instruction. */
+  begin(): void {
+    this.#isLoaded = false;
+    this.#reported = 0;
+  }
+
+  /** The exit is about the only operand that will be prepared: an access of this kind, to this address. */
+  expect(write: boolean, gpaLo: number, gpaHi: number): void {
+    this.#reported = write ? READ | WRITE : READ;
+    this.#reportedLo = gpaLo;
+    this.#reportedHi = gpaHi;
+  }
+
+  /** Takes notice of the processor's mode and registers, if that has not been done since the beginning. */
+  load(): void {
+    if (this.#isLoaded) return;
+    this.#isLoaded = true;
+    if (this.#cpu.load() || this.paging.isStale) this.#derive();
+  }
+
+  #derive(): void {
+    const { words, cpl } = this.#cpu;
+    const { paging } = this;
+    paging.load();
+    paging.renew();
+    const ac = (words[RFLAGS]! & AC) !== 0;
+    const cr0 = words[CR0]!;
+    const user = cpl === 3;
+    const smap = !user && !ac && paging.enabled && (words[CR4]! & CR4_SMAP) !== 0;
+    this.#toRead = user ? Prot.USER : 0;
+    this.#toWrite = user || (cr0 & CR0_WP) !== 0 ? this.#toRead | Prot.WRITE : this.#toRead;
+    this.#forbidden = smap ? RESERVED | Prot.USER : RESERVED;
+    this.#checksAlignment = user && ac && (cr0 & CR0_AM) !== 0;
+  }
+
+  /**
+   * Finds an operand at a linear address, if that is where the exit was: the processor has just walked the tables to its
+   * guest-physical address, so that where both are those of a page which is known, nothing else needs to be looked at.
+   */
+  confirm(operand: Operand, lo: number, hi: number, size: number, write: boolean): boolean {
+    const page = this.paging.kept(lo, hi);
+    const offset = lo & 0xfff;
+    if (
+      page.lo === (lo & ~0xfff) &&
+      page.hi === hi &&
+      this.#reportedLo === (page.gpaLo | offset) &&
+      this.#reportedHi === page.gpaHi &&
+      (this.#reported & (write ? WRITE : READ)) !== 0 &&
+      page.generation === this.#memory.generation &&
+      offset + size <= 4096
+    ) {
+      operand.set(page, offset, size);
+      return true;
+    }
+    return false;
+  }
+
+  /**
+   * Finds an operand of an instruction at its segment and offset.
+   *
+   * @param write it will be written, if only perhaps.
+   * @param align bytes of an element, which privilege 3 may have to align.
+   * @throws GuestFault as the processor does. TranslationError if a page table can't be reached.
+   */
+  prepare(operand: Operand, seg: number, lo: number, hi: number, size: number, write: boolean, align: number): void {
+    this.load();
+    this.#segmented(seg, lo, hi, size, write);
+    lo = this.#linearLo;
+    hi = this.#linearHi;
+    const offset = lo & 0xfff;
+    if (this.#checksAlignment && align <= 8 && (offset & (align - 1)) !== 0) throw new GuestFault(Vector.AC, 0);
+    operand.set(this.#page(lo, hi, write), offset, size);
+    const before = 4096 - offset;
+    if (size <= before) return;
+    const nextLo = (lo + before) | 0;
+    const nextHi = nextLo === 0 && this.#cpu.code64 ? (hi + 1) | 0 : hi;
+    if (!canonical(nextHi)) throw new GuestFault(seg === SS ? Vector.SS : Vector.GP, 0);
+    operand.firstSize = before;
+    operand.second = this.#page(nextLo, nextHi, write);
+  }
+
+  /** Reads an operand: to {@link lo} and {@link hi}, or to {@link buffer} if it has more than 8 bytes. */
+  read(operand: Operand): void {
+    const { buffer, bytes } = this;
+    const { size, page } = operand;
+    buffer[0] = buffer[1] = 0;
+    if (page.window === undefined && operand.firstSize === size && size <= 8) {
+      this.#call(page, operand.offset, 0, size, false);
+    } else {
+      this.#read(operand);
+    }
+    // Single bytes were written last: a processor is slow to read a word of them.
+    this.lo = size === 1 ? bytes[0]! : size === 2 ? bytes[0]! | (bytes[1]! << 8) : joined(bytes, 0);
+    this.hi = size === 8 ? joined(bytes, 4) : 0;
+  }
+
+  #read({ size, page, offset, firstSize, second }: Operand): void {
+    const { buffer, bytes } = this;
+    if (size > 8) buffer.fill(0, 2);
+    if (page.window === undefined) this.#call(page, offset, 0, firstSize, false);
+    else copy(bytes, 0, page.window.bytes, page.at + offset, firstSize);
+    const rest = size - firstSize;
+    if (rest === 0) return;
+    if (second.window === undefined) this.#call(second, 0, firstSize, rest, false);
+    else copy(bytes, firstSize, second.window.bytes, second.at, rest);
+  }
+
+  /**
+   * Writes an operand: from {@link lo} and {@link hi}, or from {@link buffer}. Devices come before memory, so that nothing has
+   * changed if a callback throws.
+   */
+  write(operand: Operand): void {
+    const { buffer } = this;
+    const { size, page } = operand;
+    if (size <= 8) {
+      buffer[0] = this.lo;
+      buffer[1] = this.hi;
+    }
+    if (page.window === undefined && operand.firstSize === size) this.#call(page, operand.offset, 0, size, true);
+    else this.#write(operand);
+  }
+
+  #write({ size, page, offset, firstSize, second }: Operand): void {
+    const { bytes } = this;
+    const toMemory = isWritable(page);
+    if (!toMemory) this.#call(page, offset, 0, firstSize, true);
+    const rest = size - firstSize;
+    if (rest !== 0) {
+      if (isWritable(second)) copy(second.window!.bytes, second.at, bytes, firstSize, rest);
+      else this.#call(second, 0, firstSize, rest, true);
+    }
+    if (toMemory) copy(page.window!.bytes, page.at + offset, bytes, 0, firstSize);
+  }
+
+  /** The callback, for bytes of a page and as many at `at` of the buffer. */
+  #call(page: Page, offset: number, at: number, size: number, write: boolean): void {
+    const exchange = this.#exchange;
+    exchange.gpa = (page.gpaHi >>> 0) * 2 ** 32 + ((page.gpaLo | offset) >>> 0);
+    exchange.write = write;
+    exchange.size = size;
+    exchange.data = this.part(at, size);
+    const result = this.#callbacks.mem!(exchange);
+    if (result !== undefined) refusePromise(result);
+  }
+
+  /** `size` bytes of the buffer as an array of their own. */
+  part(at: number, size: number): Uint8Array {
+    return (this.#parts[at * PARTS_STRIDE + size] ??= this.bytes.subarray(at, at + size));
+  }
+
+  get hasCallback(): boolean {
+    return this.#callbacks.mem !== undefined;
+  }
+
+  // To #linearLo and #linearHi: the linear address. Canonical, if its first byte is in 64-bit mode.
+  #segmented(seg: number, lo: number, hi: number, size: number, write: boolean): void {
+    const { words, code64, protectedMode } = this.#cpu;
+    const at = SEGS + 4 * seg;
+    if (code64) {
+      if (seg >= FS) {
+        const base = words[at + 2]!;
+        lo = (lo + base) | 0;
+        hi = (hi + words[at + 3]! + carry(lo, base)) | 0;
+      }
+      if (!canonical(hi)) throw new GuestFault(seg === SS ? Vector.SS : Vector.GP, 0);
+      this.#linearLo = lo;
+      this.#linearHi = hi;
+      return;
+    }
+    const attrib = words[at]! >>> 16;
+    if (protectedMode) {
+      if ((attrib & P) === 0) throw new GuestFault(seg === SS ? Vector.SS : Vector.GP, 0);
+      const allowed = write
+        ? (attrib & (S | CODE | READ_WRITE)) === (S | READ_WRITE)
+        : (attrib & S) !== 0 && (attrib & (CODE | READ_WRITE)) !== CODE;
+      if (!allowed) throw new GuestFault(Vector.GP, 0);
+    }
+    const limit = words[at + 1]! >>> 0;
+    const begin = lo >>> 0;
+    const last = begin + size - 1;
+    const inside =
+      protectedMode && (attrib & (CODE | EXPAND_DOWN)) === EXPAND_DOWN
+        ? begin > limit && last <= ((attrib & DEF) !== 0 ? 0xffff_ffff : 0xffff)
+        : last <= limit || limit === 0xffff_ffff; // of 4 GiB every byte is inside: offsets wrap
+    if (!inside) throw new GuestFault(seg === SS ? Vector.SS : Vector.GP, 0);
+    this.#linearLo = (lo + words[at + 2]!) | 0;
+    this.#linearHi = 0;
+  }
+
+  #page(lo: number, hi: number, write: boolean): Page {
+    const { paging } = this;
+    const kind = write ? WRITE : READ;
+    for (;;) {
+      const page = paging.look(lo, hi);
+      if (page === undefined) throw this.#failed(write, lo, hi);
+      if ((page.allowed & kind) !== 0) return page;
+      const needed = write ? this.#toWrite : this.#toRead;
+      if ((page.rights & (needed | this.#forbidden)) !== needed) {
+        const reserved = (page.rights & RESERVED) !== 0 ? PF_RESERVED : 0;
+        throw this.#pageFault(PF_PRESENT | reserved, write, lo, hi);
+      }
+      if (!paging.mark(page, write)) continue;
+      if (!this.#checksAlignment) page.allowed |= kind;
+      return page;
+    }
+  }
+
+  #failed(write: boolean, lo: number, hi: number): Error {
+    const { failure } = this.paging;
+    if (failure === 'not-present') return this.#pageFault(0, write, lo, hi);
+    if (failure === 'reserved') return this.#pageFault(PF_PRESENT | PF_RESERVED, write, lo, hi);
+    return new TranslationError('nvmm_assist', failure, lo, hi);
+  }
+
+  #pageFault(why: number, write: boolean, lo: number, hi: number): GuestFault {
+    const error = why | (write ? PF_WRITE : 0) | (this.#cpu.cpl === 3 ? PF_USER : 0);
+    return new GuestFault(Vector.PF, error, lo, hi);
+  }
+
+  /** The page of code at a linear address. The processor has fetched from it already: nothing is checked or marked. */
+  code(lo: number, hi: number): Page {
+    this.load();
+    const page = this.paging.look(lo, hi);
+    if (page === undefined) throw this.#failed(false, lo, hi);
+    return page;
+  }
+
+  /** The byte of code at RIP and so many more; undefined where there is no memory. */
+  codeByte(ahead: number): number | undefined {
+    this.load();
+    const { codeLo, codeHi, code64 } = this.#cpu;
+    const lo = (codeLo + ahead) | 0;
+    const page = this.code(lo, code64 ? (codeHi + carry(lo, ahead)) | 0 : codeHi);
+    return page.window?.bytes[page.at + (lo & 0xfff)];
+  }
+}
+
+/** The word of four bytes. */
+const joined = (bytes: Uint8Array, at: number): number =>
+  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+
+function copy(to: Uint8Array, at: number, from: Uint8Array, begin: number, size: number): void {
+  for (let i = 0; i < size; i++) to[at + i] = from[begin + i]!;
+}
