@@ -99,6 +99,35 @@ onEachDevice('stopping, and runs on a thread', (device) => {
     expect(vcpu.destroyed).to.be.true;
   });
 
+  it('an aborted signal ends the run, and only that', async () => {
+    const { vcpu } = realMode(machine, SPIN);
+    const controller = new AbortController();
+    const run = vcpu.runAsync({ signal: controller.signal }).then(
+      () => 'ended',
+      (error: unknown) => error,
+    );
+    controller.abort('enough');
+    expect(await run).to.be.oneOf(['enough', 'ended']); // a NONE may have come first
+    await vcpu.runAsync({ signal: AbortSignal.abort('too late') }).then(
+      () => expect.fail('an aborted run'),
+      (error: unknown) => expect(error).to.equal('too late'),
+    );
+    expect(vcpu.running).to.be.false;
+  });
+
+  it('gives exits one by one until it is stopped', async () => {
+    const { vcpu } = realMode(machine, OUT_LOOP);
+    let count = 0;
+    for await (const exit of vcpu.exits()) {
+      expect(exit).to.equal(vcpu.exit);
+      expect(exit.io.port).to.equal(0x10);
+      vcpu.state.gprs[Gpr.RIP] = exit.io.npc;
+      vcpu.setState(StateFlag.GPRS);
+      if (++count === 20) vcpu.stop();
+    }
+    expect(count).to.equal(20);
+  });
+
   it('several VCPUs run at once', async () => {
     const { vcpu } = realMode(machine, SPIN);
     const others = Array.from({ length: 7 }, (_, i) => {

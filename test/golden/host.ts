@@ -19,7 +19,15 @@ export interface Host {
 export function mockHost(vendor: Vendor): Host {
   const raw = loadNative('nvmm_raw');
   const mock: MockModule = loadNative('nvmm_mock');
-  const options = { vendor, kernelVersion: 2, maxMachines: 128, maxVcpus: 256, maxRam: 0x2000000000, timeSlice: 0 };
+  const options = {
+    vendor,
+    kernelVersion: 2,
+    maxMachines: 128,
+    maxVcpus: 256,
+    maxRam: 0x2000000000,
+    timeSlice: 0,
+    clock: 'instructions',
+  };
   return {
     device: 'mock',
     vendor,

@@ -11,6 +11,12 @@ export interface DeviceHandle {
   [device]: true;
 }
 
+declare const call: unique symbol;
+/** A system call on a thread of its own. */
+export interface Call {
+  [call]: true;
+}
+
 /** nvmm_raw.node. Results are errnos of NetBSD, negated, where a call failed. */
 export interface RawModule {
   kernelDevice(): DeviceHandle;
@@ -31,6 +37,17 @@ export interface RawModule {
   lseek(device: DeviceHandle, fd: number): number;
   fcntl(device: DeviceHandle, fd: number, command: number, argument: number): number;
 
+  beginIoctl(device: DeviceHandle, fd: number, request: bigint, argument: bigint): Call;
+  beginClose(device: DeviceHandle, fd: number): Call;
+  /** Maps a comm page, and unmaps it. */
+  beginMmap(device: DeviceHandle, fd: number, offset: bigint): Call;
+  /** The result of a call that returns within `ms`, else undefined. */
+  wait(call: Call, ms: number): number | undefined;
+  /** Whether the call's thread is there, and has made the call or is about to. */
+  begun(call: Call): boolean;
+  /** As a signal to the call's thread. */
+  kick(call: Call): void;
+
   allocate(length: bigint, prot: number): bigint;
   munmap(address: bigint, length: bigint): number;
   load(address: bigint, bytes: Uint8Array): number;
@@ -46,6 +63,7 @@ export interface MockModule {
     maxVcpus: number;
     maxRam: number;
     timeSlice: number;
+    clock: string;
   }): DeviceHandle;
 }
 

@@ -331,7 +331,7 @@ const readComm: Operation = (session, step) => {
 const faultNames: Record<string, string> = { '1': 'READ', '2': 'WRITE', '4': 'EXEC' };
 
 /** The exit argument, decoded: reason, payload, exitstate, and its bytes. */
-function decodeExit(bytes: Uint8Array): Outcome {
+export function decodeExit(bytes: Uint8Array): Outcome {
   const all = integersOf('nvmm_x86_exit', bytes);
   const number = all['reason'] as bigint;
   const reason = exitReasons.get(number);

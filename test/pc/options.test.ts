@@ -1,0 +1,86 @@
+import { expect } from 'chai';
+import { parseOptions, UsageError } from '../../examples/pc/options.js';
+
+describe('pc: the command line', () => {
+  it('has QEMU’s habits: one dash or two, values that begin with one', () => {
+    const options = parseOptions([
+      '-kernel',
+      'bzImage',
+      '--initrd',
+      'rd',
+      '-append',
+      '-v console=ttyS0',
+      '-m',
+      '512',
+      '-nographic',
+      '-no-reboot',
+    ]);
+    expect(options).to.include({
+      kernel: 'bzImage',
+      initrd: 'rd',
+      append: '-v console=ttyS0',
+      memory: 2 ** 29,
+      reboot: false,
+    });
+    expect(parseOptions(['--kernel=a', '-append=b=c'])).to.include({ kernel: 'a', append: 'b=c' });
+  });
+
+  it('has defaults', () => {
+    expect(parseOptions([])).to.deep.include({
+      memory: 2 ** 27,
+      device: 'auto',
+      vendor: 'amd',
+      serials: ['mon:stdio'],
+      drives: [],
+      reboot: true,
+      kernel: undefined,
+    });
+  });
+
+  it('takes sizes of memory', () => {
+    const memory = (text: string): number => parseOptions(['-m', text]).memory;
+    expect(['64M', '1g', 'size=2G', '65536k'].map(memory)).to.deep.equal([2 ** 26, 2 ** 30, 2 ** 31, 2 ** 26]);
+    for (const text of ['', 'x', '1', '-5', '1T', '100G']) expect(() => memory(text), text).to.throw(UsageError, /-m/);
+  });
+
+  it('takes drives, and serial ports in their order', () => {
+    const options = parseOptions([
+      '-hda',
+      'a.img',
+      '-drive',
+      'file=b.img,if=virtio,readonly=on,format=raw',
+      '-serial',
+      'null',
+      '-serial',
+      'tcp::4444,server',
+    ]);
+    expect(options.drives).to.deep.equal([
+      { file: 'a.img', interface: 'ide', readOnly: false },
+      { file: 'b.img', interface: 'virtio', readOnly: true },
+    ]);
+    expect(options.serials).to.deep.equal(['null', 'tcp::4444,server']);
+  });
+
+  it('tells hypervisors and devices of the guest apart', () => {
+    const options = parseOptions(['--device', 'mock', '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']);
+    expect(options).to.deep.include({ device: 'mock', debugExit: { base: 0xf4, length: 4 } });
+  });
+
+  it('says what it does not understand', () => {
+    const cases: [string[], RegExp][] = [
+      [['-frobnicate'], /-frobnicate is no option/],
+      [['bzImage'], /bzImage is no option/],
+      [['-kernel'], /-kernel needs a value/],
+      [['-smp', '4'], /one processor/],
+      [['--device', 'kvm'], /kvm/],
+      [['--vendor', 'cyrix'], /amd or intel/],
+      [['-drive', 'if=ide'], /file=/],
+      [['-drive', 'file=a,format=qcow2'], /raw/],
+      [['-drive', 'file=a,cache'], /NAME=VALUE/],
+      [['-drive', 'file=a,colour=red'], /colour/],
+      [['--flat', 'here'], /--flat/],
+      [['--unpack=yes'], /unpack/],
+    ];
+    for (const [args, message] of cases) expect(() => parseOptions(args), args.join(' ')).to.throw(UsageError, message);
+  });
+});
