@@ -1,0 +1,267 @@
+// The PC: memory, one processor, and the devices of its board, wired up.
+import type { HostMemory, Machine, Nvmm } from 'nvmm';
+import type { CharChannel } from './backends/channel.js';
+import type { Disk } from './backends/disk.js';
+import { Bus } from './bus.js';
+import { Clock } from './clock.js';
+import { Cpu } from './cpu.js';
+import { connectDebugExit, connectDebugPort } from './devices/debug-ports.js';
+import { connectFirmwareConfig } from './devices/fw-cfg.js';
+import { I8042 } from './devices/i8042.js';
+import { connectIde } from './devices/ide.js';
+import { PciBus } from './devices/pci.js';
+import { Pic } from './devices/pic.js';
+import { Pit } from './devices/pit.js';
+import { connectPort61 } from './devices/port61.js';
+import { connectPort92 } from './devices/port92.js';
+import { Rtc } from './devices/rtc.js';
+import { Uart } from './devices/uart.js';
+import { Vga } from './devices/vga.js';
+import { VirtioBlock } from './devices/virtio-blk.js';
+import { VirtioConsole } from './devices/virtio-console.js';
+import { VirtioPci, type VirtioDevice } from './devices/virtio-pci.js';
+import { enter } from './entry.js';
+import { HostTimer } from './host-timer.js';
+import { CONVENTIONAL_END, EXTENDED, GiB, HIGH, KiB, memoryMap, MiB, split, VGA_WINDOW } from './layout.js';
+import { loadBios } from './loaders/bios.js';
+import type { Image } from './loaders/image.js';
+import { loadKernel, type KernelOptions } from './loaders/kernel.js';
+import { GuestMemory, type MemoryWindow } from './memory.js';
+
+/** What a PC is made of. Backends belong to the caller, and outlive it. */
+export interface PcConfig {
+  /** Bytes of memory: a multiple of 4096, 2 MiB or more. */
+  readonly memory: number;
+  /** What is started: a kernel, or a BIOS, which finds something on the disks. */
+  readonly boot:
+    | {
+        readonly kernel: Image;
+        readonly initrd?: Image | undefined;
+        readonly commandLine?: string | undefined;
+        readonly options?: KernelOptions;
+      }
+    | { readonly bios: Image; readonly files?: ReadonlyMap<string, Uint8Array> };
+  /** COM1 to COM4. */
+  readonly serials?: readonly (CharChannel | undefined)[];
+  /** Primary master and slave, secondary master and slave. */
+  readonly ide?: readonly (Disk | undefined)[];
+  readonly virtioDisks?: readonly Disk[];
+  readonly virtioConsole?: CharChannel | undefined;
+  /** The text that SeaBIOS writes to port 0x402. */
+  readonly debugConsole?: CharChannel | undefined;
+  readonly debugExit?: { readonly base?: number | undefined; readonly length?: number | undefined } | undefined;
+  /** See `CpuParts.blocking`. */
+  readonly blocking: boolean;
+}
+
+/** Why a PC ended. */
+export type Outcome =
+  | { readonly kind: 'halt' | 'reset' | 'quit' }
+  /** By isa-debug-exit, with the status for the process. */
+  | { readonly kind: 'exit'; readonly status: number };
+
+const SERIAL_PORTS = [
+  { base: 0x3f8, irq: 4 },
+  { base: 0x2f8, irq: 3 },
+  { base: 0x3e8, irq: 4 },
+  { base: 0x2e8, irq: 3 },
+] as const;
+
+/** An ArrayBuffer may be at most 4 GiB: memory is seen through windows of this size. */
+const WINDOW = 2 * GiB;
+
+const CPUID_FEATURES = 1;
+const CPUID_EDX_APIC = 1 << 9;
+const CPUID_EDX_MTRR = 1 << 12;
+
+/** A PC from power-on to reset or power-off: a reset makes a new one. */
+export class Pc implements Disposable {
+  readonly memory: GuestMemory;
+  readonly clock = new Clock();
+  readonly ports = new Bus();
+  readonly mmio = new Bus();
+  readonly pic = new Pic();
+  readonly pci: PciBus;
+  readonly keyboard: I8042;
+  readonly vga: Vga;
+  readonly serials: readonly (Uart | undefined)[];
+  readonly cpu: Cpu;
+  readonly #machine: Machine;
+  readonly #timer: HostTimer;
+  #outcome: Outcome | undefined;
+
+  /** @throws ImageError for a kernel, BIOS or initrd that can't be started. */
+  constructor(nvmm: Nvmm, config: PcConfig) {
+    this.#machine = nvmm.createMachine();
+    try {
+      const reset = (): void => {
+        this.end({ kind: 'reset' });
+      };
+      this.memory = new GuestMemory(allocateMemory(this.#machine, config.memory));
+      const { ports, mmio, clock, pic } = this;
+      const irq = (input: number): ((level: boolean) => void) => pic.line(input);
+
+      // What every PC has.
+      pic.connect(ports);
+      const pit = new Pit(clock, { line: irq(0), requested: () => pic.requested(0) });
+      pit.connect(ports);
+      pic.onAcknowledge = (input) => {
+        if (input === 0) pit.acknowledged();
+      };
+      connectPort61(ports, pit);
+      connectPort92(ports, reset);
+      const rtc = new Rtc(clock, irq(8));
+      rtc.connect(ports);
+      storeMemorySizes(rtc, config.memory);
+      this.keyboard = new I8042(irq(1), reset);
+      this.keyboard.connect(ports);
+      this.vga = new Vga(clock);
+      this.vga.connect(ports);
+      this.pci = new PciBus({ ports, mmio }, irq, reset);
+      this.pci.connect();
+      this.pci.add(1, 1, connectIde(ports, irq, config.ide ?? []));
+
+      // What was asked for.
+      this.serials = (config.serials ?? []).map((channel, index) => {
+        const place = SERIAL_PORTS[index];
+        if (channel === undefined || place === undefined) return undefined;
+        const uart = new Uart(channel, irq(place.irq));
+        uart.connect(ports, place.base);
+        return uart;
+      });
+      const virtio: VirtioDevice[] = (config.virtioDisks ?? []).map((disk, i) => new VirtioBlock(disk, `disk${i}`));
+      if (config.virtioConsole !== undefined) virtio.push(new VirtioConsole(config.virtioConsole));
+      for (const device of virtio) this.pci.add(this.pci.freeSlot, 0, new VirtioPci(device, this.memory).function);
+      const { debugConsole, debugExit } = config;
+      if (debugConsole !== undefined) {
+        connectDebugPort(ports, (byte) => {
+          debugConsole.send(byte);
+        });
+      }
+      if (debugExit !== undefined) {
+        connectDebugExit(
+          ports,
+          (status) => {
+            this.end({ kind: 'exit', status });
+          },
+          debugExit.base,
+          debugExit.length,
+        );
+      }
+
+      const vcpu = this.#machine.createVcpu(0);
+      // The driver hides the memory type range registers, which firmware wants; there is no local APIC.
+      const mask = { set: { edx: CPUID_EDX_MTRR }, del: { edx: CPUID_EDX_APIC } };
+      vcpu.configureCpuid({ leaf: CPUID_FEATURES, mask });
+      enter(vcpu, this.memory, this.#load(config));
+      this.cpu = new Cpu({
+        vcpu,
+        clock,
+        ports,
+        mmio,
+        interrupts: pic,
+        blocking: config.blocking,
+        onShutdown: reset,
+        onDead: () => {
+          this.end({ kind: 'halt' });
+        },
+      });
+      pic.onPending = () => {
+        this.cpu.interrupt();
+      };
+      this.#timer = new HostTimer(clock);
+    } catch (error) {
+      this.#machine.destroy();
+      throw error;
+    }
+  }
+
+  #load({ boot, memory: ram }: PcConfig): ReturnType<typeof loadKernel> | undefined {
+    const { memory } = this;
+    if ('bios' in boot) {
+      const { gpa } = loadBios(memory, boot.bios);
+      const rom = this.#machine.allocate(boot.bios.bytes.length);
+      rom.bytes.set(boot.bios.bytes);
+      // Writable, unlike a ROM: processors write to descriptors and page tables themselves, where firmware has them in it,
+      // and that is no instruction that could be completed otherwise. A reset brings the image back.
+      this.#machine.mapGpa(rom, gpa);
+      connectFirmwareConfig(this.ports, new Map([['etc/e820', e820File(ram)], ...(boot.files ?? [])]));
+      return undefined;
+    }
+    this.pci.assignResources();
+    const { kernel, initrd, commandLine = '', options } = boot;
+    return loadKernel({ memory, ram, commandLine, initrd }, kernel, options);
+  }
+
+  /** Ends {@link run}, at once. Only the first outcome counts. */
+  end(outcome: Outcome): void {
+    this.#outcome ??= outcome;
+    this.cpu.stop();
+  }
+
+  /** Runs the guest until the end. @throws GuestError, NvmmError */
+  async run(): Promise<Outcome> {
+    await this.cpu.run();
+    return this.#outcome ?? { kind: 'quit' };
+  }
+
+  /** The registers, as text; undefined while the processor runs. */
+  dump(): string | undefined {
+    const vcpu = this.#machine.vcpus.get(0);
+    return vcpu?.running === true ? undefined : vcpu?.dump();
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer[Symbol.dispose]();
+    this.#machine.destroy();
+  }
+}
+
+/** Memory from 0 up to 3 GiB, VGA and ROM area included, and the rest from 4 GiB. */
+function allocateMemory(machine: Machine, size: number): MemoryWindow[] {
+  const { low, high } = split(size);
+  const windows: MemoryWindow[] = [];
+  for (const { gpa, length } of [
+    { gpa: 0, length: low },
+    { gpa: HIGH, length: high },
+  ]) {
+    if (length === 0) continue;
+    const memory: HostMemory = machine.allocate(length);
+    machine.mapGpa(memory, gpa);
+    for (let offset = 0; offset < length; offset += WINDOW) {
+      windows.push({ gpa: gpa + offset, bytes: memory.view(offset, Math.min(WINDOW, length - offset)) });
+    }
+  }
+  return windows;
+}
+
+/** Where BIOSes look for the size of memory. */
+function storeMemorySizes(rtc: Rtc, size: number): void {
+  const { low, high } = split(size);
+  const store16 = (index: number, value: number): void => {
+    const limited = Math.min(value, 0xffff);
+    rtc.store(index, limited & 0xff, limited >> 8);
+  };
+  const extended = Math.floor((low - EXTENDED) / KiB);
+  store16(0x15, Math.ceil(CONVENTIONAL_END / KiB));
+  store16(0x17, extended);
+  store16(0x30, extended);
+  store16(0x34, Math.max(0, Math.floor((low - 16 * MiB) / (64 * KiB))));
+  const above = high / (64 * KiB);
+  rtc.store(0x5b, above & 0xff, (above >> 8) & 0xff, (above >> 16) & 0xff);
+  rtc.store(0x3d, 0x02); // boot from the first disk
+}
+
+/** The memory for firmware: all of it, without what firmware takes for itself. */
+function e820File(ram: number): Uint8Array {
+  const map = memoryMap(ram)
+    .filter(({ type }) => type === 1)
+    .map((entry) => (entry.base === 0 ? { ...entry, size: VGA_WINDOW } : entry));
+  const file = Buffer.alloc(20 * map.length);
+  map.forEach(({ base, size, type }, index) => {
+    file.writeBigUInt64LE(BigInt(base), 20 * index);
+    file.writeBigUInt64LE(BigInt(size), 20 * index + 8);
+    file.writeUInt32LE(type, 20 * index + 16);
+  });
+  return file;
+}

@@ -1,0 +1,108 @@
+// The monitor: commands of the user to the machine, by QEMU's names.
+import { exitReasonName } from 'nvmm';
+import { keysOfCharacter, keysOfChord } from './devices/keyboard.js';
+import type { Pc } from './machine.js';
+
+interface Command {
+  readonly usage: string;
+  readonly help: string;
+  /** The answer; undefined if the arguments are not understood. */
+  run(pc: Pc, ...words: string[]): string | undefined;
+}
+
+const INFO: Readonly<Record<string, (pc: Pc) => string>> = {
+  status: (pc) => (pc.cpu.paused ? 'paused' : 'running'),
+  registers: (pc) => pc.dump() ?? 'The processor is running: "stop" it first.',
+  exits: (pc) =>
+    [...pc.cpu.exits]
+      .sort(([, a], [, b]) => b - a)
+      .map(([reason, count]) => `${exitReasonName(reason).padEnd(12)} ${count}`)
+      .join('\n'),
+  pci: (pc) =>
+    pc.pci.functions
+      .map(({ slot, number, function: pciFunction }) => {
+        const id = [0, 2].map((register) => pciFunction.read(register, 2).toString(16).padStart(4, '0')).join(':');
+        return `00:${slot.toString(16).padStart(2, '0')}.${number} ${id}`;
+      })
+      .join('\n'),
+};
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  help: { usage: 'help', help: 'this list', run: () => helpText() },
+  info: {
+    usage: `info ${Object.keys(INFO).join('|')}`,
+    help: 'the state of the machine',
+    run: (pc, topic = '') => INFO[topic]?.(pc),
+  },
+  screen: {
+    usage: 'screen',
+    help: 'what the VGA shows in text mode',
+    run: (pc) => pc.vga.screen(pc.memory).join('\n').trimEnd(),
+  },
+  sendkey: {
+    usage: 'sendkey CHORD',
+    help: 'presses keys together: ctrl-alt-delete, f1, a',
+    run: (pc, chord = '') => {
+      const keys = keysOfChord(chord);
+      if (keys === undefined) return undefined;
+      pc.keyboard.press(keys);
+      return '';
+    },
+  },
+  type: {
+    usage: 'type TEXT',
+    help: 'types a text, and Enter',
+    run: (pc, ...words) => {
+      for (const character of `${words.join(' ')}\n`) {
+        const keys = keysOfCharacter(character);
+        if (keys !== undefined) pc.keyboard.press(keys);
+      }
+      return '';
+    },
+  },
+  stop: {
+    usage: 'stop',
+    help: 'the guest pauses',
+    run: (pc) => {
+      pc.cpu.paused = true;
+      return '';
+    },
+  },
+  cont: {
+    usage: 'cont',
+    help: 'the guest goes on',
+    run: (pc) => {
+      pc.cpu.paused = false;
+      return '';
+    },
+  },
+  system_reset: {
+    usage: 'system_reset',
+    help: 'presses the reset button',
+    run: (pc) => {
+      pc.end({ kind: 'reset' });
+      return '';
+    },
+  },
+  quit: {
+    usage: 'quit',
+    help: 'ends the machine',
+    run: (pc) => {
+      pc.end({ kind: 'quit' });
+      return '';
+    },
+  },
+};
+
+const helpText = (): string =>
+  Object.values(COMMANDS)
+    .map(({ usage, help }) => `${usage.padEnd(40)} ${help}`)
+    .join('\n');
+
+/** Carries out a line; what is to be printed. */
+export function execute(pc: Pc, line: string): string {
+  const [name = '', ...words] = line.trim().split(/\s+/);
+  const command = COMMANDS[name];
+  if (command === undefined) return `There is no command "${name}": see help.`;
+  return command.run(pc, ...words) ?? `Usage: ${command.usage}`;
+}

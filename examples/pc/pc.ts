@@ -1,0 +1,154 @@
+// The command: a PC in the terminal, as QEMU would be called. See options.ts, or pc -help.
+import { existsSync, readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import { exitReasonName, NvmmError, openNvmm, type Nvmm } from 'nvmm';
+import { createMock } from 'nvmm/mock';
+import type { CharChannel } from './backends/channel.js';
+import { FileDisk } from './backends/disk.js';
+import { openSerial, SerialError, type SerialBackend } from './backends/serial.js';
+import { Terminal } from './backends/terminal.js';
+import { GuestError } from './cpu.js';
+import { Image, ImageError } from './loaders/image.js';
+import { Pc, type PcConfig } from './machine.js';
+import { execute } from './monitor.js';
+import { parseOptions, USAGE, UsageError, type PcOptions } from './options.js';
+
+/** Where distributions put SeaBIOS. */
+const BIOS_PATHS = [
+  '/usr/share/seabios/bios-256k.bin',
+  '/usr/share/qemu/bios-256k.bin',
+  '/usr/pkg/share/qemu/bios-256k.bin',
+];
+const VGA_BIOS_PATHS = [
+  '/usr/share/seabios/vgabios-isavga.bin',
+  '/usr/share/qemu/vgabios.bin',
+  '/usr/pkg/share/qemu/vgabios.bin',
+];
+
+/** About a millisecond of a mock's time: how late a timer may be. */
+const TIME_SLICE = 200_000;
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args);
+  if (options.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const nvmm = openHypervisor(options);
+  let pc: Pc | undefined;
+  let terminal: Terminal | undefined;
+  const stdio = (): Terminal =>
+    (terminal ??= new Terminal({
+      quit: () => pc?.end({ kind: 'quit' }),
+      sendBreak: () => pc?.serials[0]?.sendBreak(),
+      command: (line) => (pc === undefined ? '' : execute(pc, line)),
+    }));
+  const backends: SerialBackend[] = [];
+  const open = async (spec: string): Promise<CharChannel | undefined> => {
+    if (spec === 'none') return undefined;
+    const backend = await openSerial(spec, stdio);
+    backends.push(backend);
+    return backend.channel;
+  };
+  const disks: FileDisk[] = [];
+  try {
+    const config = await configure(options, nvmm, open, disks);
+    const started = performance.now();
+    for (;;) {
+      using machine = (pc = new Pc(nvmm, config));
+      const outcome = await machine.run();
+      if (outcome.kind === 'reset' && options.reboot) continue;
+      if (options.stats) printStatistics(machine, (performance.now() - started) / 1000);
+      return outcome.kind === 'exit' ? outcome.status : 0;
+    }
+  } finally {
+    for (const backend of backends) await backend.close();
+    for (const disk of disks) disk[Symbol.dispose]();
+    terminal?.[Symbol.dispose]();
+    nvmm.close();
+  }
+}
+
+/** Software guests run in slices, so that timers are looked at: see `CpuParts.blocking`. */
+function openHypervisor({ device, vendor }: PcOptions): Nvmm {
+  if (device !== 'mock') {
+    try {
+      return openNvmm({ device: 'kernel' });
+    } catch (error) {
+      if (device === 'kernel' || !(error instanceof NvmmError)) throw error;
+    }
+  }
+  return openNvmm({ device: createMock({ vendor, timeSlice: TIME_SLICE, clock: 'real' }) });
+}
+
+const readImage = (path: string): Image => new Image(path, readFileSync(path));
+
+async function configure(
+  options: PcOptions,
+  nvmm: Nvmm,
+  open: (spec: string) => Promise<CharChannel | undefined>,
+  disks: FileDisk[],
+): Promise<PcConfig> {
+  const boot = options.kernel === undefined ? bootBios(options) : bootKernel(options, options.kernel);
+  const drives = options.drives.map((drive) => {
+    const disk = new FileDisk(drive.file, drive.readOnly);
+    disks.push(disk);
+    return { disk, interface: drive.interface };
+  });
+  const onBus = (kind: 'ide' | 'virtio'): FileDisk[] =>
+    drives.filter((drive) => drive.interface === kind).map(({ disk }) => disk);
+  if (onBus('ide').length > 4) throw new UsageError('-drive: there is room for four IDE disks; use if=virtio.');
+  if (options.serials.length > 4) throw new UsageError('-serial: there are four ports.');
+  const serials: (CharChannel | undefined)[] = [];
+  for (const spec of options.serials) serials.push(await open(spec));
+  const { virtioConsole, debugConsole, debugExit } = options;
+  return {
+    memory: options.memory,
+    boot,
+    serials,
+    ide: onBus('ide'),
+    virtioDisks: onBus('virtio'),
+    virtioConsole: virtioConsole === undefined ? undefined : await open(virtioConsole),
+    debugConsole: debugConsole === undefined ? undefined : await open(debugConsole),
+    debugExit,
+    blocking: nvmm.device === 'mock',
+  };
+}
+
+function bootKernel({ initrd, append, unpack, flatAddress }: PcOptions, kernel: string): PcConfig['boot'] {
+  return {
+    kernel: readImage(kernel),
+    initrd: initrd === undefined ? undefined : readImage(initrd),
+    commandLine: append,
+    options: { unpack, flatAddress },
+  };
+}
+
+function bootBios({ bios, vgaBios }: PcOptions): PcConfig['boot'] {
+  const path = bios ?? BIOS_PATHS.find((candidate) => existsSync(candidate));
+  if (path === undefined) {
+    throw new UsageError('Nothing to start: give -kernel FILE, or -bios FILE (Debian has one in the package seabios).');
+  }
+  const vgaPath = vgaBios ?? VGA_BIOS_PATHS.find((candidate) => existsSync(candidate));
+  const files = vgaPath === undefined ? [] : ([['vgaroms/vgabios.bin', readFileSync(vgaPath)]] as const);
+  return { bios: readImage(path), files: new Map(files) };
+}
+
+function printStatistics(pc: Pc, seconds: number): void {
+  const exits = [...pc.cpu.exits].sort(([, a], [, b]) => b - a);
+  const text = exits.map(([reason, count]) => `${count} ${exitReasonName(reason)}`).join(', ');
+  console.error(`${seconds.toFixed(2)} s; exits: ${text}`);
+}
+
+/** Errors that are the user's affair: their message is enough. */
+const isForUser = (error: unknown): error is Error =>
+  [UsageError, ImageError, SerialError, GuestError, NvmmError].some((kind) => error instanceof kind) ||
+  (error instanceof Error && 'syscall' in error);
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!isForUser(error)) throw error;
+  console.error(`pc: ${error.message}`);
+  process.exitCode = 1;
+}
