@@ -14,6 +14,8 @@ export default tseslint.config(
       // Typed arrays and tables: the index is known to be inside where it is said so.
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      // Taking a property out of a copy.
+      '@typescript-eslint/no-unused-vars': ['error', { varsIgnorePattern: '^_$' }],
       eqeqeq: 'error',
     },
   },
