@@ -21,8 +21,8 @@ const INFO: Readonly<Record<string, (pc: Pc) => string>> = {
   pci: (pc) =>
     pc.pci.functions
       .map(({ slot, number, function: pciFunction }) => {
-        const id = [0, 2].map((register) => pciFunction.read(register, 2).toString(16).padStart(4, '0')).join(':');
-        return `00:${slot.toString(16).padStart(2, '0')}.${number} ${id}`;
+        const id = [0, 2].map((register) => hex(pciFunction.read(register, 2), 4)).join(':');
+        return `00:${hex(slot, 2)}.${number} ${id}`;
       })
       .join('\n'),
 };
@@ -38,6 +38,19 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'screen',
     help: 'what the VGA shows in text mode',
     run: (pc) => pc.vga.screen(pc.memory).join('\n').trimEnd(),
+  },
+  xp: {
+    usage: 'xp ADDRESS [COUNT]',
+    help: 'bytes of guest-physical memory',
+    run: (pc, address, count = '64') => {
+      const bytes = new Uint8Array(Number(count) <= 4096 ? Number(count) : 0);
+      try {
+        pc.memory.read(Number(address), bytes);
+      } catch {
+        return undefined;
+      }
+      return hexdump(Number(address), bytes);
+    },
   },
   sendkey: {
     usage: 'sendkey CHORD',
@@ -93,6 +106,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
 };
+
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
+
+/** Sixteen bytes a line. */
+function hexdump(address: number, bytes: Uint8Array): string {
+  const lines: string[] = [];
+  for (let at = 0; at < bytes.length; at += 16) {
+    const part = Array.from(bytes.subarray(at, at + 16), (byte) => hex(byte, 2));
+    lines.push(`${hex(address + at, 9)}: ${part.join(' ')}`);
+  }
+  return lines.join('\n');
+}
 
 const helpText = (): string =>
   Object.values(COMMANDS)

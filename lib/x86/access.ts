@@ -1,7 +1,6 @@
 // The memory operands of an instruction: segment, linear address, pages, and then memory of this process or the `mem`
 // callback. prepare() does everything that can raise an exception, so that an instruction whose operands are prepared can be
 // carried out.
-import { NvmmError } from '../errors.js';
 import type { GuestMemory } from '../guest-memory.js';
 import { Prot } from '../memory.js';
 import { refusePromise, type CallbackSlots, type MemAccess } from './callbacks.js';

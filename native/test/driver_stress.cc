@@ -32,6 +32,24 @@ constexpr unsigned char kGuest[] = {0xe6, 0x10, 0xf4, 0xe4, 0x11, 0xeb, 0xf9, 0x
 std::atomic<bool> done{false};
 std::atomic<uint64_t> requests{0}, successes{0};
 
+// A machine with guest code at the reset vector for every id: workers destroy and replace them as they like.
+void prepare(mock::MockDevice& device, int fd, uint8_t* region) {
+  for (uint32_t i = 0; i < kMachines; i++) {
+    nvmm_ioc_machine_create machine = {};
+    if (device.ioctl(fd, NVMM_IOC_MACHINE_CREATE, &machine) != 0) return;
+    uint8_t* ram = region + i * kPageSize;
+    nvmm_ioc_hva_map hva = {machine.machid, reinterpret_cast<uintptr_t>(ram), kPageSize, 0};
+    device.ioctl(fd, NVMM_IOC_HVA_MAP, &hva);
+    memcpy(ram + 0xff0, kGuest, sizeof kGuest);
+    nvmm_ioc_gpa_map gpa = {machine.machid, hva.hva, 0xfffff000, kPageSize, 7};
+    device.ioctl(fd, NVMM_IOC_GPA_MAP, &gpa);
+    for (uint32_t id = 0; id < kVcpus; id++) {
+      nvmm_ioc_vcpu_create vcpu = {machine.machid, id};
+      device.ioctl(fd, NVMM_IOC_VCPU_CREATE, &vcpu);
+    }
+  }
+}
+
 class Worker {
  public:
   Worker(std::shared_ptr<mock::MockDevice> device, unsigned seed) : device_(std::move(device)), random_(seed) {
@@ -74,7 +92,9 @@ class Worker {
   template <typename Argument>
   void request(uint32_t number, Argument argument) {
     requests.fetch_add(1, std::memory_order_relaxed);
-    if (device_->ioctl(fd_, number, &argument) == 0) successes.fetch_add(1, std::memory_order_relaxed);
+    const int error = device_->ioctl(fd_, number, &argument);
+    if (error == netbsd::kOK) successes.fetch_add(1, std::memory_order_relaxed);
+    if (error == netbsd::kBADF) reopen();  // after a reset
   }
 
   void reopen() {
@@ -104,8 +124,23 @@ class Worker {
     }
   }
 
+  void order() {
+    mock::Fault fault;
+    fault.kind = static_cast<mock::Fault::Kind>(below(4));
+    fault.error = netbsd::kIO;
+    fault.exit.reason = oneIn(3) ? random_() : below(3);
+    device_->plan(oneIn(2) ? NVMM_IOC_VCPU_RUN & 0xff : static_cast<unsigned>(below(21)), 1 + below(100), fault);
+  }
+
+  // Most are refused, since somebody is always at work.
+  void reset() {
+    if (device_->reset() != netbsd::kOK) return;
+    reopen();
+    prepare(*device_, fd_, region_);
+  }
+
   void step() {
-    switch (below(20)) {
+    switch (below(21)) {
       case 0: return request(NVMM_IOC_MACHINE_CREATE, nvmm_ioc_machine_create{});
       case 1:
         if (oneIn(4)) request(NVMM_IOC_MACHINE_DESTROY, nvmm_ioc_machine_destroy{machine()});
@@ -153,6 +188,10 @@ class Worker {
         if (oneIn(50)) reopen();
         return;
       case 17: return request(static_cast<uint32_t>(random_()) & ~(kIocParmMask << kIocParmShift), uint64_t{});
+      case 18:
+        if (oneIn(100)) device_->counters();
+        if (oneIn(100)) reset();
+        return order();
       default: return request(NVMM_IOC_VCPU_RUN, nvmm_ioc_vcpu_run{machine(), vcpu(), {}});
     }
   }
@@ -163,24 +202,6 @@ class Worker {
   int fd_ = -1;
   std::vector<void*> pages_;
 };
-
-// A machine with guest code at the reset vector for every id: workers destroy and replace them as they like.
-void prepare(mock::MockDevice& device, int fd, uint8_t* region) {
-  for (uint32_t i = 0; i < kMachines; i++) {
-    nvmm_ioc_machine_create machine = {};
-    if (device.ioctl(fd, NVMM_IOC_MACHINE_CREATE, &machine) != 0) return;
-    uint8_t* ram = region + i * kPageSize;
-    nvmm_ioc_hva_map hva = {machine.machid, reinterpret_cast<uintptr_t>(ram), kPageSize, 0};
-    device.ioctl(fd, NVMM_IOC_HVA_MAP, &hva);
-    memcpy(ram + 0xff0, kGuest, sizeof kGuest);
-    nvmm_ioc_gpa_map gpa = {machine.machid, hva.hva, 0xfffff000, kPageSize, 7};
-    device.ioctl(fd, NVMM_IOC_GPA_MAP, &gpa);
-    for (uint32_t id = 0; id < kVcpus; id++) {
-      nvmm_ioc_vcpu_create vcpu = {machine.machid, id};
-      device.ioctl(fd, NVMM_IOC_VCPU_CREATE, &vcpu);
-    }
-  }
-}
 
 void stress(cpu::Vendor vendor, uint32_t kernelVersion, double seconds, unsigned seed) {
   done = false;

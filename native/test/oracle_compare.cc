@@ -17,6 +17,16 @@ constexpr uint16_t kDebug = 1, kBreakpoint = 3, kInvalidOpcode = 6, kStackFault 
 // Linux does not tell user mode whether a page behind its own addresses is present.
 constexpr uint64_t kUserEnd = 0x7ffffffff000;
 
+// An address sanitizer maps its shadow into the host's process, where an access may then succeed.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kSanitized = __has_feature(address_sanitizer);
+#else
+constexpr bool kSanitized = false;
+#endif
+constexpr uint64_t kForeign = kSanitized ? uint64_t{1} << 32 : kUserEnd;
+
 // An instruction of several accesses (kSeveral) makes them in an order of the processor's own, and so finds this or
 // that fault first. What a faulting instruction has pushed by then stays below the stack pointer: 31 levels of ENTER at
 // most.
@@ -155,6 +165,7 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
   Comparison result;
   auto& d = result.differences;
   if (native.vector == kNoVector) return result;  // nothing to compare with
+  if (guest.vector == kPageFault && guest.cr2 >= kForeign && guest.cr2 < kUserEnd) return result;
   const bool trap = native.vector == kBreakpoint || native.vector == kDebug;
   const uint64_t stoppedAt = native.rip - (c.rip - codeBase(c));
   const bool faulted = !trap && stoppedAt < c.length;

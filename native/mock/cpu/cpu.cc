@@ -142,8 +142,9 @@ void Core::afterSingle(bool resumed) {
   if (!stepTrap) return;
   constexpr uint64_t kSingleStep = 1 << 14;
   pendingDebug |= kSingleStep;
-  // Between two iterations of a string instruction the pushed RF is set.
-  if (block->insns->repeat && state.rip == block->rip) state.rflags |= kRF;
+  // Between two iterations of a string instruction the pushed RF is set. A branch to itself may have a prefix, too.
+  const Insn& insn = *block->insns;
+  if (insn.repeat && (insn.opcode & 0xf0) == 0xa0 && state.rip == block->rip) state.rflags |= kRF;
 }
 
 // What the handler that stopped has recorded. False: it is an exit.

@@ -115,6 +115,93 @@ struct SumOfDifferences {  // of eight bytes
   }
 };
 
+struct MultiplyLow32 {
+  uint32_t operator()(uint32_t a, uint32_t b) const { return a * b; }
+};
+struct MultiplyEvenSigned {
+  uint64_t operator()(uint64_t a, uint64_t b) const {
+    return static_cast<uint64_t>(int64_t{static_cast<int32_t>(a)} * static_cast<int32_t>(b));
+  }
+};
+struct MultiplyAddBytes {  // two products of an unsigned and a signed byte, added
+  int16_t operator()(int16_t a, int16_t b) const {
+    auto product = [](int x, int y) { return static_cast<uint8_t>(x) * static_cast<int8_t>(y); };
+    return saturate<int16_t>(product(a, b) + product(a >> 8, b >> 8));
+  }
+};
+struct MultiplyHighRounded {
+  int16_t operator()(int16_t a, int16_t b) const { return static_cast<int16_t>(((a * b >> 14) + 1) >> 1); }
+};
+struct Sign {  // a with the sign of b
+  template <typename T>
+  T operator()(T a, T b) const {
+    return static_cast<T>(b < 0 ? 0u - static_cast<unsigned>(a) : b ? static_cast<unsigned>(a) : 0u);
+  }
+};
+struct Absolute {  // of b
+  template <typename T>
+  T operator()(T, T b) const {
+    return static_cast<T>(b < 0 ? 0u - static_cast<unsigned>(b) : static_cast<unsigned>(b));
+  }
+};
+
+// ---- Across lanes ---------------------------------------------------------------------------------------------------
+
+// The pairs of a and then of b.
+template <typename T, class F>
+struct Horizontal {
+  template <class Raw>
+  static Raw apply(const Raw& a, const Raw& b) {
+    const auto x = lanes<T>(a), y = lanes<T>(b);
+    Lanes<T, Raw> result;
+    const size_t pairs = x.size() / 2;
+    for (size_t i = 0; i < pairs; ++i) {
+      result[i] = F{}(x[2 * i], x[2 * i + 1]);
+      result[pairs + i] = F{}(y[2 * i], y[2 * i + 1]);
+    }
+    return fromLanes<Raw>(result);
+  }
+};
+
+// The smallest word and its place.
+struct MinimumPosition {
+  static Xmm apply(const Xmm&, const Xmm& b) {
+    const auto x = lanes<uint16_t>(b);
+    const auto smallest = std::min_element(x.begin(), x.end());
+    return {{*smallest | static_cast<uint64_t>(smallest - x.begin()) << 16, 0}};
+  }
+};
+
+// Eight sums of absolute differences between four bytes of b and those at eight successive places of a.
+struct MultipleSums {
+  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t control) {
+    const auto x = lanes<uint8_t>(a), y = lanes<uint8_t>(b);
+    const size_t fromA = control & 4, fromB = (control & 3) * 4;
+    Lanes<uint16_t, Xmm> sums{};
+    for (size_t i = 0; i < sums.size(); ++i) {
+      for (size_t j = 0; j < 4; ++j) {
+        const int difference = x[fromA + i + j] - y[fromB + j];
+        sums[i] = static_cast<uint16_t>(sums[i] + (difference < 0 ? -difference : difference));
+      }
+    }
+    return fromLanes<Xmm>(sums);
+  }
+};
+
+// ZF: V and W have no common bit; CF: V has all of W's.
+struct Test {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Xmm b;
+    if (!start<Xmm, kWhere>(core, insn, b)) return stop(core, insn);
+    const Xmm a = get<Xmm>(core, insn->reg);
+    const bool disjoint = !((a.lane[0] & b.lane[0]) | (a.lane[1] & b.lane[1]));
+    const bool contained = !((~a.lane[0] & b.lane[0]) | (~a.lane[1] & b.lane[1]));
+    core.flags.set((disjoint ? kZF : 0) | (contained ? kCF : 0));
+    return next(core, insn);
+  }
+};
+
 // ---- Shifts ---------------------------------------------------------------------------------------------------------
 
 struct ShiftLeft {
@@ -212,5 +299,27 @@ V psllwI = shiftImmediate<uint16_t, ShiftLeft>(), pslldI = shiftImmediate<uint32
   psrldI = shiftImmediate<uint32_t, ShiftRight>(), psrlqI = shiftImmediate<uint64_t, ShiftRight>(),
   psrawI = shiftImmediate<uint16_t, ShiftArithmetic>(), psradI = shiftImmediate<uint32_t, ShiftArithmetic>();
 V pslldq = byPrefix<Absent, ShiftBytes<true>>(), psrldq = byPrefix<Absent, ShiftBytes<false>>();
+
+// On floating-point registers
+V andps = sseOnly<Lanewise<uint64_t, And>>(), andnps = sseOnly<Lanewise<uint64_t, AndNot>>(),
+  orps = sseOnly<Lanewise<uint64_t, Or>>(), xorps = sseOnly<Lanewise<uint64_t, Xor>>();
+
+// SSSE3
+V phaddw = mmxAndSse<Horizontal<uint16_t, Add>>(), phaddd = mmxAndSse<Horizontal<uint32_t, Add>>(),
+  phaddsw = mmxAndSse<Horizontal<int16_t, AddSaturated>>(), phsubw = mmxAndSse<Horizontal<uint16_t, Sub>>(),
+  phsubd = mmxAndSse<Horizontal<uint32_t, Sub>>(), phsubsw = mmxAndSse<Horizontal<int16_t, SubSaturated>>();
+V pmaddubsw = lanewise<int16_t, MultiplyAddBytes>(), pmulhrsw = lanewise<int16_t, MultiplyHighRounded>();
+V psignb = lanewise<int8_t, Sign>(), psignw = lanewise<int16_t, Sign>(), psignd = lanewise<int32_t, Sign>();
+V pabsb = lanewise<int8_t, Absolute>(), pabsw = lanewise<int16_t, Absolute>(), pabsd = lanewise<int32_t, Absolute>();
+
+// SSE4.1, SSE4.2
+V pmuldq = sse66<Lanewise<uint64_t, MultiplyEvenSigned>>(), pmulld = sse66<Lanewise<uint32_t, MultiplyLow32>>();
+V pcmpeqq = sse66<Lanewise<uint64_t, Equal>>(), pcmpgtq = sse66<Lanewise<int64_t, Greater>>();
+V pminsb = sse66<Lanewise<int8_t, Min>>(), pminsd = sse66<Lanewise<int32_t, Min>>(),
+  pminuw = sse66<Lanewise<uint16_t, Min>>(), pminud = sse66<Lanewise<uint32_t, Min>>(),
+  pmaxsb = sse66<Lanewise<int8_t, Max>>(), pmaxsd = sse66<Lanewise<int32_t, Max>>(),
+  pmaxuw = sse66<Lanewise<uint16_t, Max>>(), pmaxud = sse66<Lanewise<uint32_t, Max>>();
+V phminposuw = sse66<MinimumPosition>(), mpsadbw = byPrefix<Absent, PackedImmediate<MultipleSums, Xmm>>();
+V ptest = byPrefix<Absent, Test>();
 
 }  // namespace nvmm::cpu

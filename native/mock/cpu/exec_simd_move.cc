@@ -267,6 +267,7 @@ V movq = byPrefix<LoadMmx, LoadAligned, LoadUnaligned>();
 V movqStore = byPrefix<StoreMmx, StoreAligned, StoreUnaligned>();
 V movqToMmx = byPrefix<Absent, StoreQuad, MmxToXmm, XmmToMmx>();
 V movntq = byPrefix<StoreMmx, StoreAligned>();
+V movntdqa = byPrefix<Absent, LoadAligned>();
 V lddqu = byPrefix<Absent, Absent, Absent, LoadUnaligned>();
 V maskmovq = byPrefix<MaskedStore<Mmx>, MaskedStore<Xmm>>();
 

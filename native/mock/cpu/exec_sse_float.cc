@@ -1,4 +1,6 @@
-// SSE, SSE2, SSE3: floating-point arithmetic, comparison, logic and shuffling.
+// SSE, SSE2 and later: floating-point arithmetic and comparison.
+#include <utility>
+
 #include "handlers.h"
 #include "sse_float.h"
 
@@ -109,7 +111,7 @@ inline Order compareBits(FloatContext& c, Bits a, Bits b, bool quiet) {
   return compare(c, unpack(c, a), unpack(c, b), quiet);
 }
 
-// f(context, a, b) on each lane, whose exceptions are of the operands only.
+// f(context, a, b) on each lane.
 template <typename Bits, size_t kCount, Where kWhere, class F>
 inline const Insn* eachLane(Core& core, const Insn* insn, F f) {
   Lanes<Bits, Xmm> b;
@@ -117,6 +119,7 @@ inline const Insn* eachLane(Core& core, const Insn* insn, F f) {
   auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
   FloatContext c = sseContext(core);
   for (size_t i = 0; i < kCount; ++i) a[i] = f(c, a[i], b[i]);
+  if (c.unmasked() & fpe::kBeforeOperation) c.flags &= fpe::kBeforeOperation;
   if (!signal(core, c)) return stop(core, insn);
   put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
   return next(core, insn);
@@ -256,55 +259,50 @@ struct AddSub {
   }
 };
 
-// ---- Without arithmetic ---------------------------------------------------------------------------------------------
+// ---- SSE4.1 ---------------------------------------------------------------------------------------------------------
 
-// f(a, b, immediate) on whole registers.
-template <class F>
-struct Whole {
+// By the immediate: bits 0 and 1 are RC, unless bit 2 says MXCSR's; bit 3 suppresses PE.
+template <typename Bits, size_t kCount>
+struct Round {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    Xmm b;
-    if (!start<Xmm, kWhere>(core, insn, b)) return stop(core, insn);
-    put<Xmm>(core, insn->reg, F::apply(get<Xmm>(core, insn->reg), b, static_cast<uint8_t>(insn->imm)));
+    const auto control = static_cast<uint8_t>(insn->imm);
+    return eachLane<Bits, kCount, kWhere>(core, insn, [control](FloatContext& c, Bits, Bits b) {
+      FloatContext own = c;
+      own.flags = 0;
+      if (!(control & 4)) own.rounding = static_cast<Rounding>(control & 3);
+      const Bits result = pack<Bits>(own, roundToInteger(own, unpack(own, b)));
+      c.flags |= own.flags & (control & 8 ? fpe::IE : fpe::IE | fpe::PE);
+      return result;
+    });
+  }
+};
+
+// The products of the lanes that the upper half of the immediate selects, added in pairs, to the lanes that the lower
+// half selects. Each step has its exceptions.
+template <typename Bits>
+struct DotProduct {
+  template <Where kWhere>
+  static const Insn* run(Core& core, const Insn* insn) {
+    Lanes<Bits, Xmm> a, b, other{};
+    if (!startFloat<Bits, kPacked<Bits>, kWhere>(core, insn, b)) return stop(core, insn);
+    a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!(insn->imm >> (4 + i) & 1)) a[i] = b[i] = 0;
+    }
+    if (!compute<Mul, Bits, kPacked<Bits>>(core, a, b)) return stop(core, insn);
+    for (size_t width = 1; width < a.size(); width *= 2) {
+      for (size_t i = 0; i < a.size(); ++i) other[i] = a[i ^ width];
+      // Which NaN comes first makes a difference.
+      if (width == 1 && std::is_same_v<Bits, uint32_t>) std::swap(a, other);
+      if (!compute<Add, Bits, kPacked<Bits>>(core, a, other)) return stop(core, insn);
+    }
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!(insn->imm >> i & 1)) a[i] = 0;
+    }
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
     return next(core, insn);
   }
-};
-
-struct And {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] & b.lane[0], a.lane[1] & b.lane[1]}}; }
-};
-struct AndNot {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{~a.lane[0] & b.lane[0], ~a.lane[1] & b.lane[1]}}; }
-};
-struct Or {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] | b.lane[0], a.lane[1] | b.lane[1]}}; }
-};
-struct Xor {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) { return {{a.lane[0] ^ b.lane[0], a.lane[1] ^ b.lane[1]}}; }
-};
-
-template <typename T, bool kHigh>
-struct Interleave {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t) {
-    const auto x = lanes<T>(a), y = lanes<T>(b);
-    Lanes<T, Xmm> result;
-    constexpr size_t kHalf = kPacked<T> / 2;
-    for (size_t i = 0; i < kHalf; ++i) {
-      result[2 * i] = x[i + (kHigh ? kHalf : 0)];
-      result[2 * i + 1] = y[i + (kHigh ? kHalf : 0)];
-    }
-    return fromLanes<Xmm>(result);
-  }
-};
-
-struct ShuffleSingle {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) {
-    const auto x = lanes<uint32_t>(a), y = lanes<uint32_t>(b);
-    return fromLanes<Xmm>(Lanes<uint32_t, Xmm>{x[order & 3], x[order >> 2 & 3], y[order >> 4 & 3], y[order >> 6]});
-  }
-};
-struct ShuffleDouble {
-  static Xmm apply(const Xmm& a, const Xmm& b, uint8_t order) { return {{a.lane[order & 1], b.lane[order >> 1 & 1]}}; }
 };
 
 // The four forms of an operation: PS, PD, SS, SD.
@@ -335,10 +333,8 @@ V rcpps = byPrefix<Approximate<reciprocal, 4>, Absent, Approximate<reciprocal, k
 V haddps = byPrefix<Absent, Horizontal<Add, uint64_t>, Absent, Horizontal<Add, uint32_t>>(),
   hsubps = byPrefix<Absent, Horizontal<Sub, uint64_t>, Absent, Horizontal<Sub, uint32_t>>(),
   addsubps = byPrefix<Absent, AddSub<uint64_t>, Absent, AddSub<uint32_t>>();
-V andps = byPrefix<Whole<And>, Whole<And>>(), andnps = byPrefix<Whole<AndNot>, Whole<AndNot>>(),
-  orps = byPrefix<Whole<Or>, Whole<Or>>(), xorps = byPrefix<Whole<Xor>, Whole<Xor>>();
-V unpcklps = byPrefix<Whole<Interleave<uint32_t, false>>, Whole<Interleave<uint64_t, false>>>(),
-  unpckhps = byPrefix<Whole<Interleave<uint32_t, true>>, Whole<Interleave<uint64_t, true>>>(),
-  shufps = byPrefix<Whole<ShuffleSingle>, Whole<ShuffleDouble>>();
+V roundps = byPrefix<Absent, Round<uint32_t, 4>>(), roundpd = byPrefix<Absent, Round<uint64_t, 2>>(),
+  roundss = byPrefix<Absent, Round<uint32_t, kScalar>>(), roundsd = byPrefix<Absent, Round<uint64_t, kScalar>>();
+V dpps = byPrefix<Absent, DotProduct<uint32_t>>(), dppd = byPrefix<Absent, DotProduct<uint64_t>>();
 
 }  // namespace nvmm::cpu

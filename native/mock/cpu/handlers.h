@@ -98,22 +98,34 @@ H fxsave, fxrstor, xsave, xrstor, ldmxcsr, stmxcsr;
 // MMX and SSE: by mandatory prefix (simd.h); a name is that of the form without prefix.
 // exec_simd_move.cc
 extern V movups, movupsStore, movlps, movhps, movlpsStore, movhpsStore, movaps, movapsStore, movmskps, pmovmskb;
-extern V movdFrom, movdTo, movq, movqStore, movqToMmx, movntq, lddqu, maskmovq;
+extern V movdFrom, movdTo, movq, movqStore, movqToMmx, movntq, movntdqa, lddqu, maskmovq;
 H emms;
 
 // exec_simd_integer.cc
 extern V paddb, paddw, paddd, paddq, psubb, psubw, psubd, psubq;
 extern V paddsb, paddsw, paddusb, paddusw, psubsb, psubsw, psubusb, psubusw;
-extern V pcmpeqb, pcmpeqw, pcmpeqd, pcmpgtb, pcmpgtw, pcmpgtd, pminub, pmaxub, pminsw, pmaxsw, pavgb, pavgw;
-extern V pand, pandn, por, pxor, pmullw, pmulhw, pmulhuw, pmuludq, pmaddwd, psadbw;
+extern V pcmpeqb, pcmpeqw, pcmpeqd, pcmpeqq, pcmpgtb, pcmpgtw, pcmpgtd, pcmpgtq, pavgb, pavgw;
+extern V pminub, pmaxub, pminsw, pmaxsw, pminsb, pminsd, pminuw, pminud, pmaxsb, pmaxsd, pmaxuw, pmaxud, phminposuw;
+extern V pand, pandn, por, pxor, andps, andnps, orps, xorps, ptest;
+extern V pmullw, pmulld, pmulhw, pmulhuw, pmulhrsw, pmuludq, pmuldq, pmaddwd, pmaddubsw, psadbw, mpsadbw;
+extern V phaddw, phaddd, phaddsw, phsubw, phsubd, phsubsw, psignb, psignw, psignd, pabsb, pabsw, pabsd;
 extern V psllw, pslld, psllq, psrlw, psrld, psrlq, psraw, psrad;
 extern V psllwI, pslldI, psllqI, psrlwI, psrldI, psrlqI, psrawI, psradI, pslldq, psrldq;
-extern V packsswb, packuswb, packssdw, punpcklbw, punpcklwd, punpckldq, punpckhbw, punpckhwd, punpckhdq;
-extern V punpcklqdq, punpckhqdq, pshufw, pinsrw, pextrw;
+
+// exec_simd_shuffle.cc
+extern V packsswb, packuswb, packssdw, packusdw, punpcklbw, punpcklwd, punpckldq, punpckhbw, punpckhwd, punpckhdq;
+extern V punpcklqdq, punpckhqdq, unpcklps, unpckhps, pshufw, shufps, pshufb, palignr;
+extern V blendps, blendpd, pblendw, blendvps, blendvpd, pblendvb;
+extern V pmovsxbw, pmovsxbd, pmovsxbq, pmovsxwd, pmovsxwq, pmovsxdq, pmovzxbw, pmovzxbd, pmovzxbq, pmovzxwd, pmovzxwq, pmovzxdq;
+extern V pinsrw, pextrw, pinsrb, pinsrd, pextrb, pextrwTo, pextrd, extractps, insertps;
 
 // exec_sse_float.cc
 extern V addps, subps, mulps, divps, sqrtps, minps, maxps, cmpps, ucomiss, comiss, rcpps, rsqrtps;
-extern V haddps, hsubps, addsubps, andps, andnps, orps, xorps, unpcklps, unpckhps, shufps;
+extern V haddps, hsubps, addsubps, roundps, roundpd, roundss, roundsd, dpps, dppd;
+
+// exec_sse42.cc
+extern V pcmpestrm, pcmpestri, pcmpistrm, pcmpistri, crc32;
+H crc32Byte;
 
 // exec_sse_convert.cc
 extern V cvtpi2ps, cvttps2pi, cvtps2pi, cvtps2pd, cvtdq2ps, cvtpd2dq;

@@ -178,6 +178,15 @@ constexpr Variants mmxAndSse() {
   return byPrefix<Packed<Operation, Mmx>, Packed<Operation, Xmm>>();
 }
 
+template <class Operation>
+constexpr Variants sseOnly() {  // of a form without prefix and one with 66 that do the same
+  return byPrefix<Packed<Operation, Xmm>, Packed<Operation, Xmm>>();
+}
+template <class Operation>
+constexpr Variants sse66() {
+  return byPrefix<Absent, Packed<Operation, Xmm>>();
+}
+
 // The value of the range of T that is nearest.
 template <typename T>
 constexpr T saturate(int value) {

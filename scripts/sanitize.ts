@@ -1,0 +1,91 @@
+// npm run test:sanitize: the suite and the native stress on instrumented builds, with AddressSanitizer and UBSan, then with
+// ThreadSanitizer. Node itself is not instrumented: the runtime is preloaded into it.
+//
+//   --only address|thread   one of the two
+//   --seconds N             of the stress, for each (60 unless given)
+//   --no-suite              the native programs only
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildVariant, root } from './build-variant.js';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    seconds: { type: 'string', default: '60' },
+    suite: { type: 'boolean', default: true },
+  },
+  allowNegative: true,
+});
+
+interface Sanitizer {
+  readonly name: 'address' | 'thread';
+  /** For -fsanitize. */
+  readonly flags: string;
+  /** The library that a program which is not instrumented has to load first. */
+  readonly runtime: string;
+  /** Of the native programs, and of Node. */
+  readonly programs: Record<string, string>;
+  readonly suite: Record<string, string>;
+}
+
+const suppressions = join(root, 'native', 'test', 'thread-suppressions.txt');
+
+const SANITIZERS: readonly Sanitizer[] = [
+  {
+    name: 'address',
+    flags: 'address,undefined',
+    runtime: 'libasan.so',
+    programs: { ASAN_OPTIONS: 'detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    // Node frees little of its own at exit, and every allocation of ours has Node below it in its stack: leaks cannot be
+    // told apart there. The native programs look for those.
+    suite: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stacktrace=1' },
+  },
+  {
+    name: 'thread',
+    flags: 'thread',
+    runtime: 'libtsan.so',
+    programs: { TSAN_OPTIONS: 'halt_on_error=1' },
+    suite: { TSAN_OPTIONS: `halt_on_error=1 exitcode=66 suppressions=${suppressions}` },
+  },
+];
+
+const PROGRAMS = ['driver_test', 'driver_stress'];
+const MODULES = ['nvmm', 'nvmm_raw', 'nvmm_mock'];
+
+let failures = 0;
+
+function run(what: string, command: string, args: string[], env: Record<string, string>): void {
+  console.error(what);
+  const { status, signal, error } = spawnSync(command, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: 'inherit',
+  });
+  if (error === undefined && status === 0) return;
+  console.error(`${what}: failed (${error?.message ?? signal ?? `status ${status}`})`);
+  failures++;
+}
+
+/** Where the compiler that built `folder` keeps a library. */
+function libraryPath(folder: string, name: string): string {
+  const cache = readFileSync(join(folder, 'CMakeCache.txt'), 'utf8');
+  const compiler = /^CMAKE_CXX_COMPILER:\w+=(.*)$/m.exec(cache)?.[1] ?? 'c++';
+  return spawnSync(compiler, [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
+}
+
+for (const { name, flags, runtime, programs, suite } of SANITIZERS) {
+  if (values.only !== undefined && values.only !== name) continue;
+  const targets = values.suite ? [...MODULES, ...PROGRAMS] : PROGRAMS;
+  const folder = buildVariant(name, { NVMM_SANITIZE: flags }, targets);
+  run(`${name}: driver_test`, join(folder, 'driver_test'), [], programs);
+  run(`${name}: driver_stress, ${values.seconds} s`, join(folder, 'driver_stress'), [values.seconds], programs);
+  if (!values.suite) continue;
+  const env = { ...suite, NVMM_BUILD_DIR: join(folder, 'Release'), LD_PRELOAD: libraryPath(folder, runtime) };
+  const mocha = join(root, 'node_modules', 'mocha', 'bin', 'mocha.js');
+  // Everything takes many times as long, and timing says nothing.
+  run(`${name}: the suite`, process.execPath, [mocha, '--reporter', 'dot', '--timeout', '0'], env);
+}
+console.log(failures === 0 ? 'no reports' : `${failures} failed`);
+process.exitCode = failures === 0 ? 0 : 1;
