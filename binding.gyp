@@ -12,6 +12,7 @@
     "conditions": [["OS!='mac'", { "ldflags": ["-Wl,-z,nodelete"] }]],
     "configurations": {
       "Release": {
+        "cflags!": ["-fno-omit-frame-pointer"],
         "cflags_cc": ["-O2"],
         "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "2" }
       }
