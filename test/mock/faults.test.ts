@@ -298,18 +298,6 @@ for (const kernelVersion of [1, 2] as const) {
           before.close();
           expect(root.machineInfo(id).id).to.equal(id);
         });
-
-        it('is refused while a VCPU runs', async () => {
-          const { vcpu, memory } = realMode(nvmm.createMachine(), bytes('fe06 0020 ebfa')); // inc byte [0x2000]; jmp back
-          const run = vcpu.runAsync();
-          while (memory.bytes[0x2000] === 0) await new Promise(setImmediate);
-          expectCode('EBUSY', () => {
-            system.reset();
-          });
-          vcpu.stop();
-          await run;
-          system.reset();
-        });
       });
     });
   }
