@@ -53,7 +53,7 @@ void prepare(mock::MockDevice& device, int fd, uint8_t* region) {
 class Worker {
  public:
   Worker(std::shared_ptr<mock::MockDevice> device, unsigned seed) : device_(std::move(device)), random_(seed) {
-    region_ = static_cast<uint8_t*>(mmap(nullptr, kRegion, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0));
+    reserveRegion();
     reopen();
   }
 
@@ -95,6 +95,10 @@ class Worker {
     const int error = device_->ioctl(fd_, number, &argument);
     if (error == netbsd::kOK) successes.fetch_add(1, std::memory_order_relaxed);
     if (error == netbsd::kBADF) reopen();  // after a reset
+  }
+
+  void reserveRegion() {
+    region_ = static_cast<uint8_t*>(mmap(nullptr, kRegion, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0));
   }
 
   void reopen() {
@@ -169,8 +173,11 @@ class Worker {
         nvmm_ioc_hva_unmap argument = {id, at, bytes, 0};
         requests.fetch_add(1, std::memory_order_relaxed);
         if (device_->ioctl(fd_, NVMM_IOC_HVA_UNMAP, &argument) != 0) return;
-        // The range is gone from the process: reserve it again before somebody else gets it.
-        mmap(reinterpret_cast<void*>(at), bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0);
+        // The range is gone from the process, and may be another thread's by now: go on elsewhere.
+        const uint64_t begin = reinterpret_cast<uintptr_t>(region_), end = begin + kRegion;
+        if (at > begin) munmap(region_, at - begin);
+        if (at + bytes < end) munmap(reinterpret_cast<void*>(at + bytes), end - at - bytes);
+        reserveRegion();
         return;
       }
       case 10:

@@ -169,7 +169,9 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
   const bool trap = native.vector == kBreakpoint || native.vector == kDebug;
   const uint64_t stoppedAt = native.rip - (c.rip - codeBase(c));
   const bool faulted = !trap && stoppedAt < c.length;
-  const unsigned executed = faulted ? static_cast<unsigned>(stoppedAt) : c.length;
+  const unsigned executed = faulted        ? static_cast<unsigned>(stoppedAt)
+                            : c.singleStep ? decode(c.code, c.length, c.bits).length
+                                           : c.length;
   const Decoded at = faulted ? decode(c.code + executed, c.length - executed, c.bits) : Decoded{};
   const uint32_t traits = at.row ? at.row->traits : 0;
 

@@ -32,9 +32,10 @@ class Generator {
   void prepareImplicit(const Row& row, unsigned operandSize, unsigned addressSize, int segmentOverride, bool repeated);
   void patchFrame(unsigned slot, bool segments);
 
-  uint64_t target(unsigned within = kPage);
+  uint64_t target();
   uint64_t branchTarget();
   uint16_t selector();
+  uint16_t readableLocal() { return localSelector(1 + random_.below(5)); }
   uint64_t base(int segment) const;
   void setAddress(Gpr reg, uint64_t value, unsigned addressSize);
   void patch(uint64_t address, const void* bytes, unsigned length);
@@ -79,8 +80,7 @@ void Generator::begin() {
   else if (where < 13)
     c_.gpr[RSP] = interesting(random_);
 
-  constexpr uint64_t kRandomFlags = kArithmeticFlags;
-  c_.rflags = kFlagsFixed | kIF | (random_.next() & kRandomFlags);
+  c_.rflags = kFlagsFixed | kIF | (random_.next() & kArithmeticFlags);
   if (random_.chance(15)) c_.rflags |= kDF;
   if (random_.chance(2)) c_.rflags |= kAC;
 
@@ -88,7 +88,7 @@ void Generator::begin() {
   c_.selector[SS] = kData32;
   c_.selector[DS] = c_.selector[ES] = kData32;
   if (plan_.localSegments) {
-    c_.selector[GS] = localSelector(1 + random_.below(5));
+    c_.selector[GS] = readableLocal();
     if (c_.bits == 16) {
       c_.selector[DS] = c_.selector[ES] = kWindowData;
       if (random_.chance(80)) {
@@ -97,8 +97,8 @@ void Generator::begin() {
         if (random_.chance(30)) c_.gpr[RSP] |= random_.next() << 16;  // not looked at
       }
     }
-    if (c_.bits != 64 && random_.chance(10)) c_.selector[DS] = localSelector(1 + random_.below(5));
-    if (c_.bits != 64 && random_.chance(10)) c_.selector[ES] = localSelector(1 + random_.below(5));
+    if (c_.bits != 64 && random_.chance(10)) c_.selector[DS] = readableLocal();
+    if (c_.bits != 64 && random_.chance(10)) c_.selector[ES] = readableLocal();
   }
   if (c_.bits != 64 && random_.chance(1)) c_.selector[random_.chance(50) ? DS : ES] = 0;
   pinned_ = 1 << RSP;
@@ -106,9 +106,9 @@ void Generator::begin() {
 }
 
 // A linear address for a memory operand.
-uint64_t Generator::target(unsigned within) {
+uint64_t Generator::target() {
   const unsigned where = random_.below(100);
-  if (where < 60) return kData + kPage + 0x100 + random_.below(within * 2 - 0x200);
+  if (where < 60) return kData + kPage + 0x100 + random_.below(2 * kPage - 0x200);
   if (where < 70) return kData + 2 * kPage - 1 - random_.below(16);  // across two writable pages
   if (where < 78) return kData + kDataSize - 1 - random_.below(16);  // across the end
   if (where < 84) return kData + kPage - 1 - random_.below(16);      // from the read-only page
@@ -125,13 +125,13 @@ uint64_t Generator::target(unsigned within) {
 uint64_t Generator::branchTarget() {
   const unsigned where = random_.below(100);
   uint64_t linear = kCode + random_.below(0x700);
-  if (where >= 70 && where < 80)
+  if (where < 10)
     linear = kCode + kCodeSize - 16 + random_.below(32);
-  else if (where < 85 && where >= 80)
+  else if (where < 15)
     linear = kData + random_.below(kDataSize);
-  else if (where < 90 && where >= 85)
+  else if (where < 20)
     linear = 0x40000000 + random_.below(0x20000000);
-  else if (where >= 97 && is64())
+  else if (where < 23 && is64())
     linear = random_.next() | 1ull << 62;  // hardly ever canonical
   return linear - codeBase(c_);
 }
@@ -403,8 +403,8 @@ void Generator::emit(const Row& row) {
   const unsigned addressSize = is64() ? (address ? 4 : 8) : (c_.bits == 16) != address ? 2 : 4;
 
   const unsigned opcode = row.opcode + random_.below(row.count);
-  if (opcode >> 8 == 0x0f || opcode >> 8 == 0x38) put(0x0f);
-  if (opcode >> 8 == 0x38) put(0x38);
+  if (opcode >> 8) put(0x0f);
+  if (opcode >> 8 == 0x38 || opcode >> 8 == 0x3a) put(static_cast<uint8_t>(opcode >> 8));
   put(static_cast<uint8_t>(opcode));
 
   prepareImplicit(row, operandSize, addressSize, segmentOverride, repeated);

@@ -277,11 +277,12 @@ std::vector<Row> build() {
   return rows;
 }
 
-// The rows of each opcode of the three maps.
-using Index = std::array<std::vector<const Row*>, 3 * 256>;
+// The rows of each opcode of the four maps.
+using Index = std::array<std::vector<const Row*>, 4 * 256>;
 
 constexpr unsigned place(unsigned opcode) {
-  return (opcode & 0xff) | (opcode >> 8 == 0x0f ? 0x100 : opcode >> 8 == 0x38 ? 0x200 : 0);
+  const unsigned map = opcode >> 8;
+  return (opcode & 0xff) | (map == 0x0f ? 0x100 : map == 0x38 ? 0x200 : map == 0x3a ? 0x300 : 0);
 }
 
 Index buildIndex() {
@@ -378,7 +379,7 @@ Decoded decode(const uint8_t* code, unsigned length, unsigned bits) {
   d.addressSize = static_cast<uint8_t>(bits == 64 ? (address ? 4 : 8) : (bits == 16) != address ? 2 : 4);
   unsigned opcode = byte(i++);
   if (opcode == 0x0f) opcode = 0x0f00 | byte(i++);
-  if (opcode == 0x0f38) opcode = 0x3800 | byte(i++);
+  if (opcode == 0x0f38 || opcode == 0x0f3a) opcode = (opcode & 0xff) << 8 | byte(i++);
   d.modrm = byte(i);
   for (const Row* row : index[place(opcode)]) {
     if (!matches(*row, bits, d.modrm, operand16, repeat)) continue;

@@ -72,7 +72,7 @@ constexpr uint64_t fsw(uint16_t bits) { return uint64_t{bits} << kFswShift; }
 struct Row {
   const char* family;
   const char* name;
-  uint16_t opcode;  // 0f00 and 3800 are added for the maps 0F and 0F38
+  uint16_t opcode;  // 0f00, 3800 and 3a00 are added for the maps 0F, 0F38 and 0F3A
   uint8_t count;    // consecutive opcodes of one form
   Operand operand = Operand::None;
   Immediate immediate = Immediate::None;

@@ -1,4 +1,4 @@
-// The rows of x87, MMX, SSE and SSE2. Not here: what writes the processor's own MXCSR_MASK (FXSAVE).
+// The rows of x87, MMX and SSE to SSE4.2. Not here: what writes the processor's own MXCSR_MASK (FXSAVE).
 #include "oracle_table.h"
 
 namespace nvmm::oracle {
@@ -28,15 +28,15 @@ constexpr Row kX87[] = {
     x87(0xd9, O::Register, digit(6), digits(4, 7)),                               // FXTRACT, FPREM1, FDECSTP, FINCSTP
     x87(0xd9, O::Register, digit(7), digit(0) | digit(2) | digit(4) | digit(5)),  // FPREM, FSQRT, FRNDINT, FSCALE
     x87(0xda, O::ModRm, kAnyDigit),
-    x87(0xdb, O::Memory, digit(0) | digits(2, 4) | digit(6)),
+    x87(0xdb, O::Memory, digits(0, 4) | digit(6)),
     x87(0xdb, O::Memory, digit(5) | digit(7), kAnyDigit, kSeveral),  // FLD, FSTP of 80 bits
     x87(0xdb, O::Register, kAnyDigit),
     x87(0xdc, O::ModRm, kAnyDigit),
-    x87(0xdd, O::Memory, digit(0) | digits(2, 3) | digit(5) | digit(7)),
+    x87(0xdd, O::Memory, digits(0, 3) | digit(5) | digit(7)),
     x87(0xdd, O::Memory, digit(4) | digit(6), kAnyDigit, kSeveral),  // FRSTOR, FNSAVE
     x87(0xdd, O::Register, kAnyDigit),
     x87(0xde, O::ModRm, kAnyDigit),
-    x87(0xdf, O::Memory, digit(0) | digits(2, 3) | digit(5) | digit(7)),
+    x87(0xdf, O::Memory, digits(0, 3) | digit(5) | digit(7)),
     x87(0xdf, O::Memory, digit(4) | digit(6), kAnyDigit, kSeveral),  // FBLD, FBSTP
     x87(0xdf, O::Register, kAnyDigit),
     {"x87", "FWAIT", 0x9b, 1, O::None, I::None, kFloat},
@@ -170,11 +170,56 @@ constexpr Row kSimd[] = {
     simd(kInteger, 0x0ff8, 7, P::P66, O::ModRm, kAligned),
 };
 
+constexpr const char* kLater = "sse3-4";
+
+constexpr Row kSse34[] = {
+    // SSE3
+    simd(kLater, 0x0f12, 1, P::F3, O::ModRm, kAligned),
+    simd(kLater, 0x0f12, 1, P::F2),
+    simd(kLater, 0x0f16, 1, P::F3, O::ModRm, kAligned),
+    simd(kLater, 0x0f7c, 2, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x0f7c, 2, P::F2, O::ModRm, kAligned),
+    simd(kLater, 0x0fd0, 1, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x0fd0, 1, P::F2, O::ModRm, kAligned),
+    simd(kLater, 0x0ff0, 1, P::F2, O::Memory),
+
+    // SSSE3
+    simd(kLater, 0x3800, 12, P::None),
+    simd(kLater, 0x3800, 12, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x381c, 3, P::None),
+    simd(kLater, 0x381c, 3, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3a0f, 1, P::None, O::ModRm, 0, I::Byte),
+    simd(kLater, 0x3a0f, 1, P::P66, O::ModRm, kAligned, I::Byte),
+
+    // SSE4.1
+    simd(kLater, 0x3810, 1, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3814, 2, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3817, 1, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3820, 6, P::P66),
+    simd(kLater, 0x3828, 2, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x382a, 1, P::P66, O::Memory, kAligned),
+    simd(kLater, 0x382b, 1, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3830, 6, P::P66),
+    simd(kLater, 0x3838, 10, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3a08, 2, P::P66, O::ModRm, kAligned, I::Byte),
+    simd(kLater, 0x3a0a, 2, P::P66, O::ModRm, 0, I::Byte),
+    simd(kLater, 0x3a0c, 3, P::P66, O::ModRm, kAligned, I::Byte),
+    simd(kLater, 0x3a14, 4, P::P66, O::ModRm, 0, I::Byte),
+    simd(kLater, 0x3a20, 3, P::P66, O::ModRm, 0, I::Byte),
+    simd(kLater, 0x3a40, 3, P::P66, O::ModRm, kAligned, I::Byte),
+
+    // SSE4.2
+    simd(kLater, 0x3837, 1, P::P66, O::ModRm, kAligned),
+    simd(kLater, 0x3a60, 4, P::P66, O::ModRm, 0, I::Byte),
+    {kLater, kLater, 0x38f0, 2, O::ModRm, I::None, 0, 0, kAnyDigit, M::All, P::F2},
+};
+
 }  // namespace
 
 void appendFloatRows(std::vector<Row>& rows) {
   rows.insert(rows.end(), std::begin(kX87), std::end(kX87));
   rows.insert(rows.end(), std::begin(kSimd), std::end(kSimd));
+  rows.insert(rows.end(), std::begin(kSse34), std::end(kSse34));
 }
 
 }  // namespace nvmm::oracle

@@ -7,6 +7,7 @@
 #include <initializer_list>
 
 #include "mock/cpu/softfloat.h"
+#include "mock/cpu/transcendental.h"
 
 #if defined(__x86_64__)
 
@@ -434,6 +435,67 @@ void sseRound(Random& random) {
   }
 }
 
+// ---- Transcendental functions: within one unit in the last place, and how often they are the same ------------------
+
+struct Closeness {
+  const char* name;
+  unsigned long cases, equal;
+} closeness[] = {{"fsin", 0, 0},  {"fcos", 0, 0},    {"fptan", 0, 0}, {"fpatan", 0, 0},
+                 {"fyl2x", 0, 0}, {"fyl2xp1", 0, 0}, {"f2xm1", 0, 0}};
+enum { kSin, kCos, kTan, kAtan, kYl2x, kYl2xp1, k2xm1 };
+
+void closeTo(unsigned function, Float80 a, Float80 b, const Memory80& host, const Number& result) {
+  FloatContext c = x87Context();
+  const Float80 h = fromMemory(host), o = pack<Float80>(c, result);
+  ++cases;
+  ++closeness[function].cases;
+  if (h.significand == o.significand && h.signExponent == o.signExponent) {
+    ++closeness[function].equal;
+    return;
+  }
+  // Both as one integer each, of which the significand is the lower part.
+  auto number = [](Float80 v) {
+    return static_cast<unsigned __int128>(v.signExponent) << 63 | (v.significand & ~(uint64_t{1} << 63));
+  };
+  const auto x = number(h), y = number(o);
+  if ((x > y ? x - y : y - x) > 1) {
+    --cases;
+    report(closeness[function].name, a, b, {h.significand, h.signExponent, 0, false, 0}, outcome(c, o));
+  }
+}
+
+void transcendentalRound(Random& random) {
+  controlWord = static_cast<uint16_t>(0x37f | random.below(4) << 10);
+  auto number = [&](int exponent, unsigned below) {
+    return Float80{
+        random.bits() | uint64_t{1} << 63,
+        static_cast<uint16_t>(random.below(2) << 15 |
+                              static_cast<unsigned>(0x3fff + exponent + static_cast<int>(random.below(below))))};
+  };
+  const FloatContext c;
+  const Float80 a = number(-20, 40), b = number(-20, 40), small = number(-30, 29), tiny = number(-30, 28);
+  Float80 positive = a;
+  positive.signExponent &= 0x7fff;
+  if (positive.signExponent == 0x3fff) positive.significand |= 1;  // 1 itself is a case apart
+  const Memory80 ma = toMemory(a), mb = toMemory(b), ms = toMemory(small), mt = toMemory(tiny), mp = toMemory(positive);
+  Memory80 r;
+  asm volatile("fninit\n fldcw %0" ::"m"(controlWord));
+  asm volatile("fldt %1\n fsin\n fstpt %0" : "=m"(r) : "m"(ma));
+  closeTo(kSin, a, b, r, sineCosine(unpack(c, a)).sine);
+  asm volatile("fldt %1\n fcos\n fstpt %0" : "=m"(r) : "m"(ma));
+  closeTo(kCos, a, b, r, sineCosine(unpack(c, a)).cosine);
+  asm volatile("fldt %1\n fptan\n fstp %%st(0)\n fstpt %0" : "=m"(r) : "m"(ma));
+  closeTo(kTan, a, b, r, tangent(unpack(c, a)));
+  asm volatile("fldt %2\n fldt %1\n fpatan\n fstpt %0" : "=m"(r) : "m"(ma), "m"(mb));
+  closeTo(kAtan, a, b, r, arctangent(unpack(c, b), unpack(c, a)));
+  asm volatile("fldt %2\n fldt %1\n fyl2x\n fstpt %0" : "=m"(r) : "m"(mp), "m"(mb));
+  closeTo(kYl2x, positive, b, r, multiplyLog2(unpack(c, b), unpack(c, positive)));
+  asm volatile("fldt %2\n fldt %1\n fyl2xp1\n fstpt %0" : "=m"(r) : "m"(mt), "m"(mb));
+  closeTo(kYl2xp1, tiny, b, r, multiplyLog2Plus1(unpack(c, b), unpack(c, tiny)));
+  asm volatile("fldt %1\n f2xm1\n fstpt %0" : "=m"(r) : "m"(ms));
+  closeTo(k2xm1, small, b, r, exponentialMinus1(unpack(c, small)));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -447,7 +509,12 @@ int main(int argc, char** argv) {
   for (unsigned long i = 0; i < rounds; ++i) {
     x87Round(random);
     sseRound(random);
+    if (i % 4 == 0) transcendentalRound(random);
   }
+  std::printf("the same as the host's, of those within one unit in the last place:");
+  for (const Closeness& c : closeness)
+    std::printf(" %s %.1f%%", c.name, 100.0 * static_cast<double>(c.equal) / static_cast<double>(c.cases));
+  std::printf("\n");
   std::printf("softfloat: %lu cases, %lu differences\n", cases, failures);
   return failures != 0;
 }

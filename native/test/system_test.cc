@@ -1539,7 +1539,8 @@ void cpuidModel(Vendor v) {
   equal(std::string(name), v == Vendor::Amd ? "AuthenticAMD" : "GenuineIntel", "vendor");
   equal(zero.eax, 0xd, "highest leaf");
   equal(features.edx >> 26 & 1, 1, "SSE2");
-  equal(features.ecx & 1, 0, "SSE3");
+  equal(features.ecx >> 20 & 1, 1, "SSE4.2");
+  equal(features.ecx >> 28 & 1, 0, "AVX");
   equal(xsave.eax, 3, "XCR0");
   equal(xsave.ecx, 576, "size of the XSAVE area");
   equal(processor.cpuid(0x80000008, 0).eax & 0xff, processor.physicalAddressBits, "physical address bits");

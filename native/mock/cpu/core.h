@@ -216,7 +216,9 @@ class Core {
       value = loadHost<T>(entry.host + (linear & 0xfff));
       return true;
     }
-    return readSlow(seg, offset, &value, sizeof(T));
+    const Loaded<T> loaded = readSlowly<T>(seg, offset);
+    value = loaded.value;
+    return loaded.done;
   }
   template <typename T>
   bool write(unsigned seg, uint64_t offset, T value) {
@@ -224,7 +226,7 @@ class Core {
       storeHost<T>(host, value);
       return true;
     }
-    return writeSlow(seg, offset, &value, sizeof(T));
+    return writeSlowly<T>(seg, offset, value);
   }
   // The host's address of a T to be read and written, or null: use spanSlow.
   template <typename T>
@@ -249,7 +251,7 @@ class Core {
   }
 
   // What the inline accesses can't do: checks of segments, translation, TLB fill, accesses of two pages, pages with
-  // code, alignment checks, data breakpoints (mmu.cc). size <= 64. Nothing is written unless all of it can be.
+  // code, alignment checks, data breakpoints (mmu.cc). At most a page. Nothing is written unless all of it can be.
   bool readSlow(unsigned seg, uint64_t offset, void* to, unsigned size);
   bool writeSlow(unsigned seg, uint64_t offset, const void* from, unsigned size);
   // For read-modify-write: the access checks of a write. The caller calls wrote() for what it has changed.
@@ -367,6 +369,23 @@ class Core {
   template <typename T>
   static uint64_t pageOfLast(uint64_t linear) {
     return (linear + (sizeof(T) - 1)) & ~uint64_t{0xfff};
+  }
+
+  // By value: a handler whose locals have their address taken can't jump to the next one, but has to call it.
+  template <typename T>
+  struct Loaded {
+    T value;
+    bool done;
+  };
+  template <typename T>
+  __attribute__((noinline)) Loaded<T> readSlowly(unsigned seg, uint64_t offset) {
+    Loaded<T> loaded{};
+    loaded.done = readSlow(seg, offset, &loaded.value, sizeof(T));
+    return loaded;
+  }
+  template <typename T>
+  __attribute__((noinline)) bool writeSlowly(unsigned seg, uint64_t offset, T value) {
+    return writeSlow(seg, offset, &value, sizeof(T));
   }
 
   friend class Cpu;

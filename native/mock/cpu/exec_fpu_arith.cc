@@ -121,8 +121,7 @@ const Insn* compareToFlags(Core& core, const Insn* insn) {
     order = compare(c, unpack(c, x.st(0)), unpack(c, x.st(x.operand())), kQuiet);
     done = x.signal(c.flags);
   }
-  constexpr uint64_t kFlags[] = {kCF, kZF, 0, kZF | kPF | kCF};
-  core.flags.set(kFlags[static_cast<unsigned>(order)]);
+  core.flags.set(orderFlags(order));
   if (done && kPops) x.pop();
   return next(core, insn);
 }

@@ -218,8 +218,8 @@ struct SignMask {
   }
 };
 
-// The bytes of P or V whose counterpart has its sign bit set, to DS:rDI. Others are not accessed, except that with an
-// empty mask the first byte is.
+// The bytes of P or V whose counterpart has its sign bit set, to DS:rDI. The others are not accessed, but with an empty
+// mask the whole operand has to be accessible.
 template <class Raw>
 struct MaskedStore {
   template <Where>
@@ -227,20 +227,21 @@ struct MaskedStore {
     if (!available<Raw>(core)) return stop(core, insn);
     beginStore<Raw>(core);
     const auto mask = lanes<uint8_t>(get<Raw>(core, insn->rm)), value = lanes<uint8_t>(get<Raw>(core, insn->reg));
-    const uint64_t offset = core.state.gpr[RDI];
-    if (misaligned(core, core.window[insn->segment].base + (offset & insn->addressMask()), sizeof(uint64_t))) {
+    const uint64_t offset = core.state.gpr[RDI] & insn->addressMask();
+    if (misaligned(core, core.window[insn->segment].base + offset, sizeof(uint64_t))) {
       return fault(core, insn, vector::AC, 0);
     }
+    Span span;
     uint8_t* host[sizeof(Raw)] = {};
     bool any = false;
-    for (uint8_t m : mask) any |= m >> 7;
     for (unsigned i = 0; i < sizeof(Raw); ++i) {
-      Span span;
-      if (!(mask[i] >> 7) && (any || i)) continue;
+      if (!(mask[i] >> 7)) continue;
       if (!core.spanSlow(insn->segment, (offset + i) & insn->addressMask(), 1, span)) return stop(core, insn);
       host[i] = span.host;
+      any = true;
     }
-    for (unsigned i = 0; any && i < sizeof(Raw); ++i) {
+    if (!any && !core.spanSlow(insn->segment, offset, sizeof(Raw), span)) return stop(core, insn);
+    for (unsigned i = 0; i < sizeof(Raw); ++i) {
       if (!host[i]) continue;
       storeHost<uint8_t>(host[i], value[i]);
       core.wrote(host[i], 1);

@@ -81,12 +81,10 @@ struct Shuffle {
 struct ShuffleBytes {
   template <class Raw>
   static Raw apply(const Raw& a, const Raw& b) {
-    return fromLanes<Raw>([&] {
-      const auto from = lanes<uint8_t>(a);
-      auto to = lanes<uint8_t>(b);
-      for (uint8_t& byte : to) byte = byte & 0x80 ? 0 : from[byte & (from.size() - 1)];
-      return to;
-    }());
+    const auto from = lanes<uint8_t>(a);
+    auto to = lanes<uint8_t>(b);
+    for (uint8_t& byte : to) byte = byte & 0x80 ? 0 : from[byte & (from.size() - 1)];
+    return fromLanes<Raw>(to);
   }
 };
 

@@ -32,12 +32,38 @@ bool convertLanes(Core& core, const std::array<From, kFrom>& from, std::array<To
   return signal(core, c);
 }
 
+// The same to an XMM register, of which the rest is cleared; by value, as in exec_sse_float.cc.
+template <typename To, typename From, bool kTruncate, size_t kCount>
+__attribute__((noinline)) bool convertTo(Core& core, unsigned r, std::array<From, kCount> from) {
+  Lanes<To, Xmm> to{};
+  if (!convertLanes<To, From, kTruncate, kCount>(core, from, to)) return false;
+  put<Xmm>(core, r, fromLanes<Xmm>(to));
+  return true;
+}
+// One value to the low lane, of which the rest stays.
+template <typename To, typename From>
+__attribute__((noinline)) bool convertToLow(Core& core, unsigned r, From value) {
+  const std::array<From, 1> from = {value};
+  std::array<To, 1> to;
+  if (!convertLanes<To, From, false, 1>(core, from, to)) return false;
+  putLow<To>(core, r, to[0]);
+  return true;
+}
+// To a general register.
+template <typename To, typename From, bool kTruncate>
+__attribute__((noinline)) bool convertToGeneral(Core& core, unsigned r, From value) {
+  const std::array<From, 1> from = {value};
+  std::array<To, 1> to;
+  if (!convertLanes<To, From, kTruncate, 1>(core, from, to)) return false;
+  core.setReg(r, static_cast<std::make_unsigned_t<To>>(to[0]));
+  return true;
+}
+
 // XMM to XMM. The destination's lanes beyond those are cleared.
 template <typename To, typename From, size_t kCount, bool kTruncate = false>
 struct PackedConversion {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    Lanes<To, Xmm> to{};
     std::array<From, kCount> from;
     if constexpr (sizeof(from) == sizeof(Xmm)) {
       Xmm source;
@@ -48,22 +74,33 @@ struct PackedConversion {
       if (!startScalar<uint64_t, kWhere>(core, insn, source)) return stop(core, insn);
       from = lanes<From>(source);
     }
-    if (!convertLanes<To, From, kTruncate, kCount>(core, from, to)) return stop(core, insn);
-    put<Xmm>(core, insn->reg, fromLanes<Xmm>(to));
-    return next(core, insn);
+    const bool done = convertTo<To, From, kTruncate, kCount>(core, insn->reg, from);
+    return done ? next(core, insn) : stop(core, insn);
   }
 };
+
+// Whether a normal number is a normal one in the other format, too.
+constexpr bool fitsExactly(float) { return true; }
+constexpr bool fitsExactly(double) { return false; }
+constexpr bool fits(float) { return true; }
+constexpr bool fits(double value) {
+  const double magnitude = value < 0 ? -value : value;
+  return magnitude < double{std::numeric_limits<float>::max()} &&
+         magnitude > 2 * double{std::numeric_limits<float>::min()};
+}
 
 // The low lane of an XMM register, converted in place of another one's.
 template <typename To, typename From>
 struct ScalarConversion {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    std::array<From, 1> from;
-    std::array<To, 1> to;
-    if (!startScalar<From, kWhere>(core, insn, from[0])) return stop(core, insn);
-    if (!convertLanes<To, From, false, 1>(core, from, to)) return stop(core, insn);
-    putLow<To>(core, insn->reg, to[0]);
+    From from;
+    if (!startScalar<From, kWhere>(core, insn, from)) return stop(core, insn);
+    if (const auto value = toHost(from); isNormal(from) && (fitsExactly(value) || (hostRounds(core) && fits(value)))) {
+      putLow<To>(core, insn->reg, fromHost<To>(static_cast<typename HostFloat<To>::Type>(value)));
+    } else if (!convertToLow<To, From>(core, insn->reg, from)) {
+      return stop(core, insn);
+    }
     return next(core, insn);
   }
 };
@@ -74,19 +111,22 @@ struct FromGeneral {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
     if (!sseAvailable(core)) return stop(core, insn);
-    std::array<int64_t, 1> from;
-    std::array<To, 1> to;
+    int64_t from;
     if (insn->operandSize == 8) {
       uint64_t value;
       if (!readE<uint64_t, kWhere>(core, insn, value)) return stop(core, insn);
-      from[0] = static_cast<int64_t>(value);
+      from = static_cast<int64_t>(value);
     } else {
       uint32_t value;
       if (!readE<uint32_t, kWhere>(core, insn, value)) return stop(core, insn);
-      from[0] = static_cast<int32_t>(value);
+      from = static_cast<int32_t>(value);
     }
-    if (!convertLanes<To, int64_t, false, 1>(core, from, to)) return stop(core, insn);
-    putLow<To>(core, insn->reg, to[0]);
+    constexpr int64_t kExact = int64_t{1} << Format<To>::kPrecision;
+    if (from >= -kExact && from <= kExact) {
+      putLow<To>(core, insn->reg, fromHost<To>(static_cast<typename HostFloat<To>::Type>(from)));
+    } else if (!convertToLow<To, int64_t>(core, insn->reg, from)) {
+      return stop(core, insn);
+    }
     return next(core, insn);
   }
 };
@@ -95,16 +135,24 @@ template <typename From, bool kTruncate>
 struct ToGeneral {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    std::array<From, 1> from;
-    if (!startScalar<From, kWhere>(core, insn, from[0])) return stop(core, insn);
-    return insn->operandSize == 8 ? store<int64_t>(core, insn, from) : store<int32_t>(core, insn, from);
-  }
-  template <typename To>
-  static const Insn* store(Core& core, const Insn* insn, const std::array<From, 1>& from) {
-    std::array<To, 1> to;
-    if (!convertLanes<To, From, kTruncate, 1>(core, from, to)) return stop(core, insn);
-    core.setReg(insn->reg, static_cast<std::make_unsigned_t<To>>(to[0]));
-    return next(core, insn);
+    From from;
+    if (!startScalar<From, kWhere>(core, insn, from)) return stop(core, insn);
+    const auto value = toHost(from);
+    constexpr auto kLimit = static_cast<decltype(value)>(int64_t{1} << 31);
+    if (isNormalOrZero(from) && value > -kLimit && value < kLimit) {
+      const auto integer = static_cast<int32_t>(value);
+      if (static_cast<decltype(value)>(integer) == value || (kTruncate && hostRounds(core))) {
+        if (insn->operandSize == 8) {
+          core.setReg(insn->reg, static_cast<uint64_t>(int64_t{integer}));
+        } else {
+          core.setReg(insn->reg, static_cast<uint32_t>(integer));
+        }
+        return next(core, insn);
+      }
+    }
+    const bool done = insn->operandSize == 8 ? convertToGeneral<int64_t, From, kTruncate>(core, insn->reg, from)
+                                             : convertToGeneral<int32_t, From, kTruncate>(core, insn->reg, from);
+    return done ? next(core, insn) : stop(core, insn);
   }
 };
 

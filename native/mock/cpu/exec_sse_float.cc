@@ -1,4 +1,5 @@
 // SSE, SSE2 and later: floating-point arithmetic and comparison.
+#include <optional>
 #include <utility>
 
 #include "handlers.h"
@@ -57,9 +58,15 @@ struct Sqrt {
   static double host(double, double b) { return __builtin_sqrt(b); }
 };
 
+template <typename Bits>
+using Floats = Lanes<Bits, Xmm>;
+
+// What is done exactly stands apart from the handlers, and takes their values but not their addresses: so they can jump
+// to the next instruction.
+
 // Exceptions of the operands come before those of the results: if one of them is not masked there are no results.
 template <class Op, typename Bits, size_t kCount>
-__attribute__((noinline)) bool computeExactly(Core& core, Lanes<Bits, Xmm>& a, const Lanes<Bits, Xmm>& b) {
+__attribute__((noinline)) bool computeExactly(Core& core, Floats<Bits>& a, const Floats<Bits>& b) {
   FloatContext c = sseContext(core);
   Number results[kCount];
   for (size_t i = 0; i < kCount; ++i) results[i] = Op::exact(c, unpack(c, a[i]), unpack(c, b[i]));
@@ -68,61 +75,86 @@ __attribute__((noinline)) bool computeExactly(Core& core, Lanes<Bits, Xmm>& a, c
   }
   return signal(core, c);
 }
-
 template <class Op, typename Bits, size_t kCount>
-inline bool compute(Core& core, Lanes<Bits, Xmm>& a, const Lanes<Bits, Xmm>& b) {
-  if (hostRounds(core)) {
-    Lanes<Bits, Xmm> result = a;
-    bool good = true;
-    for (size_t i = 0; i < kCount; ++i) {
-      result[i] = fromHost<Bits>(Op::host(toHost(a[i]), toHost(b[i])));
-      good = good && (std::is_same_v<Op, Sqrt> || isNormal(a[i])) && isNormal(b[i]) && isSafelyNormal(result[i]);
-    }
-    if (good) {
-      a = result;
-      return true;
-    }
+__attribute__((noinline)) bool computeExactlyTo(Core& core, unsigned to, Floats<Bits> a, Floats<Bits> b) {
+  if (!computeExactly<Op, Bits, kCount>(core, a, b)) return false;
+  put<Xmm>(core, to, fromLanes<Xmm>(a));
+  return true;
+}
+
+// False: the host's arithmetic might not do.
+template <class Op, typename Bits, size_t kCount>
+inline bool computeOnHost(const Core& core, Floats<Bits>& a, const Floats<Bits>& b) {
+  if (!hostRounds(core)) return false;
+  bool good = true;
+  Floats<Bits> result = a;
+  for (size_t i = 0; i < kCount; ++i) {
+    result[i] = fromHost<Bits>(Op::host(toHost(a[i]), toHost(b[i])));
+    good = good && (std::is_same_v<Op, Sqrt> || isNormal(a[i])) && isNormal(b[i]) && isSafelyNormal(result[i]);
   }
-  return computeExactly<Op, Bits, kCount>(core, a, b);
+  if (good) a = result;
+  return good;
+}
+// Not inlined: a compiler that sees two of them might fuse a product and a sum.
+template <class Op, typename Bits, size_t kCount>
+__attribute__((noinline)) bool compute(Core& core, Floats<Bits>& a, const Floats<Bits>& b) {
+  return computeOnHost<Op, Bits, kCount>(core, a, b) || computeExactly<Op, Bits, kCount>(core, a, b);
 }
 
 template <class Op, typename Bits, size_t kCount>
 struct Arithmetic {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    Lanes<Bits, Xmm> a, b;
+    Floats<Bits> b;
     if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
-    a = lanes<Bits>(get<Xmm>(core, insn->reg));
-    if (!compute<Op, Bits, kCount>(core, a, b)) return stop(core, insn);
-    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    if (computeOnHost<Op, Bits, kCount>(core, a, b)) {
+      put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    } else if (!computeExactlyTo<Op, Bits, kCount>(core, insn->reg, a, b)) {
+      return stop(core, insn);
+    }
     return next(core, insn);
   }
 };
 
 // ---- Comparisons ----------------------------------------------------------------------------------------------------
 
-// Without flags to set: the host compares.
+// Of numbers that are not the cause of any exception.
 template <typename Bits>
-inline Order compareBits(FloatContext& c, Bits a, Bits b, bool quiet) {
-  if (isNormalOrZero(a) && isNormalOrZero(b)) {
-    const auto x = toHost(a), y = toHost(b);
-    return x < y ? Order::Less : x == y ? Order::Equal : Order::Greater;
-  }
-  return compare(c, unpack(c, a), unpack(c, b), quiet);
+inline Order hostOrder(Bits a, Bits b) {
+  const auto x = toHost(a), y = toHost(b);
+  return x < y ? Order::Less : x == y ? Order::Equal : Order::Greater;
 }
 
 // f(context, a, b) on each lane.
-template <typename Bits, size_t kCount, Where kWhere, class F>
-inline const Insn* eachLane(Core& core, const Insn* insn, F f) {
-  Lanes<Bits, Xmm> b;
-  if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
-  auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+template <typename Bits, size_t kCount, class F>
+__attribute__((noinline)) bool eachLaneTo(Core& core, unsigned to, Floats<Bits> a, Floats<Bits> b, F f) {
   FloatContext c = sseContext(core);
   for (size_t i = 0; i < kCount; ++i) a[i] = f(c, a[i], b[i]);
   if (c.unmasked() & fpe::kBeforeOperation) c.flags &= fpe::kBeforeOperation;
-  if (!signal(core, c)) return stop(core, insn);
-  put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
-  return next(core, insn);
+  if (!signal(core, c)) return false;
+  put<Xmm>(core, to, fromLanes<Xmm>(a));
+  return true;
+}
+
+// f(order of a and b, a, b) on each lane.
+template <typename Bits, size_t kCount, Where kWhere, class F>
+inline const Insn* byOrder(Core& core, const Insn* insn, bool quiet, F f) {
+  Floats<Bits> b;
+  if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
+  auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+  bool plain = true;
+  for (size_t i = 0; i < kCount; ++i) plain = plain && isNormalOrZero(a[i]) && isNormalOrZero(b[i]);
+  if (plain) {
+    for (size_t i = 0; i < kCount; ++i) a[i] = f(hostOrder(a[i], b[i]), a[i], b[i]);
+    put<Xmm>(core, insn->reg, fromLanes<Xmm>(a));
+    return next(core, insn);
+  }
+  auto exact = [quiet, f](FloatContext& c, Bits x, Bits y) {
+    const Order order = compare(c, unpack(c, x), unpack(c, y), quiet);
+    return f(order, daz(c, x), daz(c, y));
+  };
+  return eachLaneTo<Bits, kCount>(core, insn->reg, a, b, exact) ? next(core, insn) : stop(core, insn);
 }
 
 // The source, unless a is strictly on the wanted side: also of NaNs and of zeros.
@@ -130,11 +162,8 @@ template <Order kWanted, typename Bits, size_t kCount>
 struct Extreme {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    return eachLane<Bits, kCount, kWhere>(core, insn, [](FloatContext& c, Bits a, Bits b) {
-      const Bits chosen = compareBits(c, a, b, false) == kWanted ? a : b;
-      constexpr Bits kSign = Bits{1} << (sizeof(Bits) * 8 - 1);
-      return c.denormalsAreZero && exponentOf(chosen) == 0 ? chosen & kSign : chosen;
-    });
+    auto choose = [](Order order, Bits a, Bits b) { return order == kWanted ? a : b; };
+    return byOrder<Bits, kCount, kWhere>(core, insn, false, choose);
   }
 };
 
@@ -144,16 +173,23 @@ struct Compare {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
     const unsigned predicate = insn->imm & 7;
-    return eachLane<Bits, kCount, kWhere>(core, insn, [predicate](FloatContext& c, Bits a, Bits b) {
+    const bool quiet = (predicate & 3) == 0 || (predicate & 3) == 3;
+    return byOrder<Bits, kCount, kWhere>(core, insn, quiet, [predicate](Order order, Bits, Bits) {
       constexpr unsigned kLess = 1, kEqual = 2, kUnordered = 8;  // by Order
       constexpr unsigned kOrders[] = {kEqual, kLess, kLess | kEqual, kUnordered};
-      const bool quiet = (predicate & 3) == 0 || (predicate & 3) == 3;
-      const Order order = compareBits(c, a, b, quiet);
       const bool holds = kOrders[predicate & 3] >> static_cast<unsigned>(order) & 1;
       return static_cast<Bits>(holds != (predicate >= 4) ? ~Bits{0} : 0);
     });
   }
 };
+
+// Nothing: #XM.
+template <typename Bits>
+__attribute__((noinline)) std::optional<Order> orderExactly(Core& core, Bits a, Bits b, bool quiet) {
+  FloatContext c = sseContext(core);
+  const Order order = compare(c, unpack(c, a), unpack(c, b), quiet);
+  return signal(core, c) ? std::optional(order) : std::nullopt;
+}
 
 // COMIS, UCOMIS: to ZF, PF, CF; the others are cleared.
 template <typename Bits, bool kQuiet>
@@ -162,11 +198,11 @@ struct CompareToFlags {
   static const Insn* run(Core& core, const Insn* insn) {
     Bits b;
     if (!startScalar<Bits, kWhere>(core, insn, b)) return stop(core, insn);
-    FloatContext c = sseContext(core);
-    const Order order = compareBits(c, lanes<Bits>(get<Xmm>(core, insn->reg))[0], b, kQuiet);
-    if (!signal(core, c)) return stop(core, insn);
-    constexpr uint64_t kFlags[] = {kCF, kZF, 0, kZF | kPF | kCF};
-    core.flags.set(kFlags[static_cast<unsigned>(order)]);
+    const Bits a = lanes<Bits>(get<Xmm>(core, insn->reg))[0];
+    const bool plain = isNormalOrZero(a) && isNormalOrZero(b);
+    const std::optional<Order> order = plain ? hostOrder(a, b) : orderExactly(core, a, b, kQuiet);
+    if (!order) return stop(core, insn);
+    core.flags.set(orderFlags(*order));
     return next(core, insn);
   }
 };
@@ -266,15 +302,19 @@ template <typename Bits, size_t kCount>
 struct Round {
   template <Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
+    Floats<Bits> b;
+    if (!startFloat<Bits, kCount, kWhere>(core, insn, b)) return stop(core, insn);
     const auto control = static_cast<uint8_t>(insn->imm);
-    return eachLane<Bits, kCount, kWhere>(core, insn, [control](FloatContext& c, Bits, Bits b) {
+    auto round = [control](FloatContext& c, Bits, Bits x) {
       FloatContext own = c;
       own.flags = 0;
       if (!(control & 4)) own.rounding = static_cast<Rounding>(control & 3);
-      const Bits result = pack<Bits>(own, roundToInteger(own, unpack(own, b)));
+      const Bits result = pack<Bits>(own, roundToInteger(own, unpack(own, x)));
       c.flags |= own.flags & (control & 8 ? fpe::IE : fpe::IE | fpe::PE);
       return result;
-    });
+    };
+    const auto a = lanes<Bits>(get<Xmm>(core, insn->reg));
+    return eachLaneTo<Bits, kCount>(core, insn->reg, a, b, round) ? next(core, insn) : stop(core, insn);
   }
 };
 

@@ -26,6 +26,12 @@ inline void setFcw(FpuImage& fpu, uint16_t value) {
   updateErrorSummary(fpu);
 }
 
+// What a comparison leaves in RFLAGS; the other arithmetic flags are cleared.
+constexpr uint64_t orderFlags(Order order) {
+  constexpr uint64_t kFlags[] = {kCF, kZF, 0, kZF | kPF | kCF};
+  return kFlags[static_cast<unsigned>(order)];
+}
+
 // One x87 instruction. It checks ready(), reads memory, then calls begin(), and from then on can't fault.
 class X87 {
  public:

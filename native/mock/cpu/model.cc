@@ -12,13 +12,15 @@ namespace {
 constexpr uint32_t bit(unsigned n) { return 1u << n; }
 
 // Leaf 1. OSXSAVE is shown set, as under a running operating system: whoever virtualizes CPUID makes it follow CR4.
-constexpr uint32_t kMonitor = bit(3), kCx16 = bit(13), kPcid = bit(17), kMovbe = bit(22), kPopcnt = bit(23),
-                   kXsave = bit(26), kOsxsave = bit(27);
+constexpr uint32_t kSse3 = bit(0), kMonitor = bit(3), kSsse3 = bit(9), kCx16 = bit(13), kPcid = bit(17),
+                   kSse41 = bit(19), kSse42 = bit(20), kMovbe = bit(22), kPopcnt = bit(23), kXsave = bit(26),
+                   kOsxsave = bit(27);
 constexpr uint32_t kFpu = bit(0), kVmeFeature = bit(1), kDeFeature = bit(2), kPseFeature = bit(3), kTsc = bit(4),
                    kMsr = bit(5), kPaeFeature = bit(6), kMceFeature = bit(7), kCx8 = bit(8), kApic = bit(9),
                    kSep = bit(11), kPgeFeature = bit(13), kCmov = bit(15), kPat = bit(16), kPse36 = bit(17),
                    kClfsh = bit(19), kMmx = bit(23), kFxsr = bit(24), kSse = bit(25), kSse2 = bit(26);
-constexpr uint32_t kLeaf1Ecx = kMonitor | kCx16 | kMovbe | kPopcnt | kXsave | kOsxsave;
+constexpr uint32_t kLeaf1Ecx =
+    kSse3 | kMonitor | kSsse3 | kCx16 | kSse41 | kSse42 | kMovbe | kPopcnt | kXsave | kOsxsave;
 constexpr uint32_t kLeaf1Edx = kFpu | kVmeFeature | kDeFeature | kPseFeature | kTsc | kMsr | kPaeFeature | kMceFeature |
                                kCx8 | kApic | kSep | kPgeFeature | kCmov | kPat | kPse36 | kClfsh | kMmx | kFxsr |
                                kSse | kSse2;
@@ -26,8 +28,10 @@ constexpr uint32_t kLeaf1Edx = kFpu | kVmeFeature | kDeFeature | kPseFeature | k
 // Leaf 7
 constexpr uint32_t kFsgsbaseFeature = bit(0), kSmepFeature = bit(7), kErms = bit(9), kInvpcid = bit(10),
                    kSmapFeature = bit(20);
+constexpr uint32_t kFdpExceptionOnly = bit(6), kFpuSelectorsZero = bit(13);  // of the x87: FDP, FCS and FDS
 constexpr uint32_t kUmipFeature = bit(2);
 constexpr uint32_t kLeaf7Ebx = kFsgsbaseFeature | kSmepFeature | kErms | kSmapFeature;
+constexpr uint32_t kIntelLeaf7Ebx = kLeaf7Ebx | kFdpExceptionOnly | kInvpcid | kFpuSelectorsZero;
 
 // Leaf 80000001
 constexpr uint32_t kLahf64 = bit(0), kLzcnt = bit(5), kPrefetchw = bit(8), kTceFeature = bit(17);
@@ -113,7 +117,7 @@ CpuidResult cpuidIntel(uint32_t leaf, uint32_t subleaf) {
         default: return {};
       }
     case 5: return kMonitorLeaf;
-    case 7: return subleaf == 0 ? CpuidResult{0, kLeaf7Ebx | kInvpcid, kUmipFeature, 0} : CpuidResult{};
+    case 7: return subleaf == 0 ? CpuidResult{0, kIntelLeaf7Ebx, kUmipFeature, 0} : CpuidResult{};
     case 0xb:  // one thread in one core
       if (subleaf == 0) return {0, 1, 1 << 8, 0};
       if (subleaf == 1) return {0, 1, 1 | 2 << 8, 0};

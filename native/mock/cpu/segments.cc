@@ -133,7 +133,9 @@ bool StackFrame::push(uint64_t value, unsigned size) {
                       : withinLimit(ss_, core_.protectedMode() && !core_.v86(), sp, size);
   if (!inside) return core_.raise(vector::SS, error_);
   uint64_t linear = wide_ ? sp : (ss_.base + sp) & 0xffffffff;
-  if (!supervisor_ && misaligned(core_, linear, size)) return core_.raise(vector::AC, 0);
+  // Not while an event is delivered: #AC in the delivery of #GP, and #GP in that of #AC, would follow each other for
+  // ever.
+  if (!supervisor_ && !core_.delivery.active && misaligned(core_, linear, size)) return core_.raise(vector::AC, 0);
   Item& item = items_[count_];
   if (!core_.spanLinear(linear, size, Access::Write, supervisor_, item.span)) return false;
   item.value = value;

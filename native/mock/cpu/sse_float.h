@@ -77,4 +77,11 @@ constexpr bool isSafelyNormal(Bits bits) {
   return exponentOf(bits) - 2 < kMax - 2;
 }
 
+// What an operand counts as.
+template <typename Bits>
+constexpr Bits daz(const FloatContext& context, Bits bits) {
+  constexpr Bits kSign = Bits{1} << (sizeof(Bits) * 8 - 1);
+  return context.denormalsAreZero && exponentOf(bits) == 0 ? bits & kSign : bits;
+}
+
 }  // namespace nvmm::cpu

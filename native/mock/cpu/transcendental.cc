@@ -261,10 +261,8 @@ Number arctangent(const Number& y, const Number& x) {
   if (i) {
     const Number multiple = fromInteger(i), eight = fromInteger(8);
     const Number numerator = sum(product(a, eight), negate(product(b, multiple)));
-    if (numerator.kind == Number::Finite)
-      ratio = quotient(numerator, sum(product(b, eight), product(a, multiple)));
-    else
-      ratio = numerator;
+    const bool exact = numerator.kind == Number::Zero;
+    ratio = exact ? numerator : quotient(numerator, sum(product(b, eight), product(a, multiple)));
     angle = normal(false, -1, kArctangents.value[i]);
   }
   if (ratio.kind == Number::Finite) {

@@ -16,7 +16,7 @@ Number arctangent(const Number& y, const Number& x);       // of y / x, in the q
 enum class Angle { Quarter, Half, ThreeQuarters, Whole };  // of pi
 Number partOfPi(Angle angle, bool negative);
 Number exponentialMinus1(const Number& a);                   // 2^a - 1, |a| <= 1
-Number multiplyLog2(const Number& y, const Number& x);       // y * log2(x), x > 0
+Number multiplyLog2(const Number& y, const Number& x);       // y * log2(x), x > 0 and not 1
 Number multiplyLog2Plus1(const Number& y, const Number& x);  // y * log2(1 + x), x > -1
 
 }  // namespace nvmm::cpu

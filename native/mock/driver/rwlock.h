@@ -39,7 +39,9 @@ class RwLock {
   bool try_lock() {
     std::lock_guard<std::mutex> guard(mutex_);
     uint32_t free = 0;
-    return written_ = state_.compare_exchange_strong(free, kWriter, std::memory_order_acquire);
+    if (!state_.compare_exchange_strong(free, kWriter, std::memory_order_acquire)) return false;
+    written_ = true;
+    return true;
   }
 
   void unlock() {
