@@ -3,7 +3,7 @@
 // carried out.
 import type { GuestMemory } from '../guest-memory.js';
 import { Prot } from '../memory.js';
-import { refusePromise, type CallbackSlots, type MemAccess } from './callbacks.js';
+import { noCallback, refusePromise, type CallbackSlots, type MemAccess } from './callbacks.js';
 import { GuestFault, Vector } from './fault.js';
 import { canonical, Page, Paging, RESERVED, TranslationError } from './paging.js';
 import type { Processor } from './processor.js';
@@ -35,7 +35,7 @@ const WRITE = 2;
 
 /** Bytes of the largest operand: a batch of INS or OUTS. */
 export const LARGEST = 32;
-const PARTS_STRIDE = LARGEST + 1;
+const STRIDE = LARGEST + 1;
 
 const NO_PAGE = new Page();
 
@@ -65,11 +65,12 @@ export class Operand {
 class Exchange implements MemAccess {
   gpa = 0.5; // not a small integer: the field has room for all numbers, and a store to it allocates nothing
   write = false;
-  size = 0;
   data: Uint8Array;
+  size: number;
 
   constructor(data: Uint8Array) {
     this.data = data;
+    this.size = data.length;
   }
 }
 
@@ -85,8 +86,10 @@ export class Access {
   readonly #memory: GuestMemory;
   readonly #callbacks: CallbackSlots;
   readonly #exchange = new Exchange(this.bytes);
-  /** Parts of `bytes`, made when needed: at offset * PARTS_STRIDE + size. */
-  readonly #parts: (Uint8Array | undefined)[] = new Array<undefined>(PARTS_STRIDE * LARGEST).fill(undefined);
+  /** The first bytes of the buffer, as arrays of each length. */
+  readonly #starts = Array.from({ length: LARGEST + 1 }, (_, size) => this.bytes.subarray(0, size));
+  /** Other parts of it, made when needed: at offset * STRIDE + size. */
+  readonly #parts: (Uint8Array | undefined)[] = new Array<undefined>(STRIDE * LARGEST).fill(undefined);
   // By load(): which of a page's rights an access needs, and which it must not meet.
   #toRead = 0;
   #toWrite = 0;
@@ -95,6 +98,7 @@ export class Access {
   #isLoaded = false;
   // What the exit tells: the kinds of access that the processor has found to be allowed, and the address.
   #reported = 0;
+  #withheld = 0;
   #reportedLo = 0;
   #reportedHi = 0;
   // The linear address that #segmented() has found.
@@ -108,20 +112,34 @@ export class Access {
     this.paging = new Paging(cpu.words, memory);
   }
 
-  /** To be called before the first operand of an instruction. */
+  /** To be called before the first operand of an instruction, if its exit tells of no access. */
   begin(): void {
+    this.#cpu.loadMode();
     this.#isLoaded = false;
     this.#reported = 0;
   }
 
-  /** The exit is about the only operand that will be prepared: an access of this kind, to this address. */
-  expect(write: boolean, gpaLo: number, gpaHi: number): void {
+  /** The same, if the exit is about the only operand: an access of this kind to this address. */
+  beginAt(write: boolean, gpaLo: number, gpaHi: number): void {
+    this.#isLoaded = false;
     this.#reported = write ? READ | WRITE : READ;
     this.#reportedLo = gpaLo;
     this.#reportedHi = gpaHi;
   }
 
-  /** Takes notice of the processor's mode and registers, if that has not been done since the beginning. */
+  /** But there are several operands: it is not known which one the exit is about, ... */
+  withhold(): void {
+    this.#withheld = this.#reported;
+    this.#reported = 0;
+    this.load();
+  }
+
+  /** ... unless all but the next are found to be memory. */
+  trust({ page, size, firstSize }: Operand): void {
+    if (page.window !== undefined && firstSize === size) this.#reported = this.#withheld;
+  }
+
+  /** Takes notice of the processor's registers, if that has not been done since the beginning; its mode is known. */
   load(): void {
     if (this.#isLoaded) return;
     this.#isLoaded = true;
@@ -144,25 +162,28 @@ export class Access {
   }
 
   /**
-   * Finds an operand at a linear address, if that is where the exit was: the processor has just walked the tables to its
-   * guest-physical address, so that where both are those of a page which is known, nothing else needs to be looked at.
+   * Finds an operand at a linear address, in the short way: inside a page that is known, which
+   * - is where the exit was: the processor has just walked the tables to its guest-physical address, so that where both agree
+   *   nothing else needs to be looked at;
+   * - or has not changed.
    */
-  confirm(operand: Operand, lo: number, hi: number, size: number, write: boolean): boolean {
+  find(operand: Operand, lo: number, hi: number, size: number, write: boolean): boolean {
     const page = this.paging.kept(lo, hi);
     const offset = lo & 0xfff;
-    if (
-      page.lo === (lo & ~0xfff) &&
-      page.hi === hi &&
+    const kind = write ? WRITE : READ;
+    if (page.lo !== (lo & ~0xfff) || page.hi !== hi || offset + size > 4096) return false;
+    const isReported =
+      (this.#reported & kind) !== 0 &&
       this.#reportedLo === (page.gpaLo | offset) &&
       this.#reportedHi === page.gpaHi &&
-      (this.#reported & (write ? WRITE : READ)) !== 0 &&
-      page.generation === this.#memory.generation &&
-      offset + size <= 4096
-    ) {
-      operand.set(page, offset, size);
-      return true;
-    }
-    return false;
+      page.generation === this.#memory.generation;
+    if (!isReported && !this.#isKnown(page, kind)) return false;
+    operand.set(page, offset, size);
+    return true;
+  }
+
+  #isKnown(page: Page, kind: number): boolean {
+    return this.#isLoaded && page.epoch === this.paging.epoch && (page.allowed & kind) !== 0 && page.isUnchanged;
   }
 
   /**
@@ -191,7 +212,7 @@ export class Access {
 
   /** Reads an operand: to {@link lo} and {@link hi}, or to {@link buffer} if it has more than 8 bytes. */
   read(operand: Operand): void {
-    const { buffer, bytes } = this;
+    const { buffer } = this;
     const { size, page } = operand;
     buffer[0] = buffer[1] = 0;
     if (page.window === undefined && operand.firstSize === size && size <= 8) {
@@ -199,7 +220,13 @@ export class Access {
     } else {
       this.#read(operand);
     }
+    this.take(size);
+  }
+
+  /** What a callback has left in the buffer: to {@link lo} and {@link hi}. */
+  take(size: number): void {
     // Single bytes were written last: a processor is slow to read a word of them.
+    const { bytes } = this;
     this.lo = size === 1 ? bytes[0]! : size === 2 ? bytes[0]! | (bytes[1]! << 8) : joined(bytes, 0);
     this.hi = size === 8 ? joined(bytes, 4) : 0;
   }
@@ -244,18 +271,23 @@ export class Access {
 
   /** The callback, for bytes of a page and as many at `at` of the buffer. */
   #call(page: Page, offset: number, at: number, size: number, write: boolean): void {
+    const { mem } = this.#callbacks;
+    if (mem === undefined) throw noCallback('nvmm_assist', 'mem');
     const exchange = this.#exchange;
+    const data = this.part(at, size);
     exchange.gpa = (page.gpaHi >>> 0) * 2 ** 32 + ((page.gpaLo | offset) >>> 0);
     exchange.write = write;
-    exchange.size = size;
-    exchange.data = this.part(at, size);
-    const result = this.#callbacks.mem!(exchange);
+    if (exchange.data !== data) {
+      exchange.data = data;
+      exchange.size = size;
+    }
+    const result = mem(exchange);
     if (result !== undefined) refusePromise(result);
   }
 
   /** `size` bytes of the buffer as an array of their own. */
   part(at: number, size: number): Uint8Array {
-    return (this.#parts[at * PARTS_STRIDE + size] ??= this.bytes.subarray(at, at + size));
+    return at === 0 ? this.#starts[size]! : (this.#parts[at * STRIDE + size] ??= this.bytes.subarray(at, at + size));
   }
 
   get hasCallback(): boolean {

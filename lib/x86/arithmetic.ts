@@ -2,7 +2,7 @@
 import { Operation } from './decode.js';
 import { FLAG } from './words.js';
 
-const { ADD, OR, ADC, SBB, AND, SUB } = Operation;
+const { OR, ADC, SBB, AND, SUB } = Operation;
 const { AF, OF, PF, SF, ZF } = FLAG;
 
 /** The flags that arithmetic sets. */
@@ -40,46 +40,28 @@ export function arithmetic(
 ): number {
   const aLo = value.lo;
   const aHi = value.hi;
-  const wide = size === 8;
-  const a = wide ? aHi : aLo; // the halves with the sign
-  const b = wide ? bHi : bLo;
-  let lo: number;
-  let hi: number;
-  let carries: number; // or borrows, out of each bit of the half with the sign
-  let overflow: number;
-  switch (operation) {
-    case ADD:
-    case ADC: {
-      lo = (aLo + bLo + (operation === ADC ? carry : 0)) | 0;
-      hi = (aHi + bHi + (((aLo & bLo) | ((aLo | bLo) & ~lo)) >>> 31)) | 0;
-      const r = wide ? hi : lo;
-      carries = (a & b) | ((a | b) & ~r);
-      overflow = (a ^ r) & (b ^ r);
-      break;
-    }
-    case SUB:
-    case SBB: {
-      lo = (aLo - bLo - (operation === SBB ? carry : 0)) | 0;
-      hi = (aHi - bHi - (((~aLo & bLo) | ((~aLo | bLo) & lo)) >>> 31)) | 0;
-      const r = wide ? hi : lo;
-      carries = (~a & b) | ((~a | b) & r);
-      overflow = (a ^ b) & (a ^ r);
-      break;
-    }
-    default:
-      lo = operation === AND ? aLo & bLo : operation === OR ? aLo | bLo : aLo ^ bLo;
-      hi = operation === AND ? aHi & bHi : operation === OR ? aHi | bHi : aHi ^ bHi;
-      value.lo = lo;
-      value.hi = hi;
-      return resultFlags(lo, hi, size);
+  const isWide = size === 8;
+  if (operation === AND || operation === OR || operation > SUB) {
+    value.lo = operation === AND ? aLo & bLo : operation === OR ? aLo | bLo : aLo ^ bLo;
+    value.hi = operation === AND ? aHi & bHi : operation === OR ? aHi | bHi : aHi ^ bHi;
+    return resultFlags(value.lo, value.hi, size);
   }
+  // a - b is a + ~b + 1, with all carries the other way round.
+  const invert = operation === SUB || operation === SBB ? -1 : 0;
+  const cLo = bLo ^ invert;
+  const cHi = bHi ^ invert;
+  const carryIn = operation === ADC || operation === SBB ? carry ^ (invert & 1) : invert & 1;
+  const lo = (aLo + cLo + carryIn) | 0;
+  const carriesLo = (aLo & cLo) | ((aLo | cLo) & ~lo); // out of each bit
+  const hi = (aHi + cHi + (carriesLo >>> 31)) | 0;
+  const carries = isWide ? (aHi & cHi) | ((aHi | cHi) & ~hi) : carriesLo << (32 - 8 * size);
+  const overflow = isWide ? (aHi ^ hi) & (cHi ^ hi) : ((aLo ^ lo) & (cLo ^ lo)) << (32 - 8 * size);
   value.lo = lo;
   value.hi = hi;
-  const unused = wide ? 0 : 32 - 8 * size;
   return (
-    ((carries << unused) >>> 31) | // CF
+    ((carries ^ invert) >>> 31) | // CF
     ((aLo ^ bLo ^ lo) & AF) |
-    (overflow << unused < 0 ? OF : 0) |
+    (overflow < 0 ? OF : 0) |
     resultFlags(lo, hi, size)
   );
 }

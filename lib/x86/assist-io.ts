@@ -18,11 +18,12 @@ const GPRS_PIECE: number = StateFlag.GPRS;
 class Exchange implements IoAccess {
   port = 0;
   in = false;
-  size = 0;
   data: Uint8Array;
+  size: number;
 
   constructor(data: Uint8Array) {
     this.data = data;
+    this.size = data.length;
   }
 }
 
@@ -50,18 +51,20 @@ export class AssistIo {
     const exchange = this.#exchange;
     exchange.port = ports >>> 16;
     exchange.in = (ports & 0xff) !== 0;
-    exchange.size = size;
     if ((exit[IO_STR]! & 0xff) !== 0) this.#string(size, exchange.in);
     else this.#register(size, exchange.in);
   }
 
   #register(size: number, isIn: boolean): void {
     const cpu = this.#cpu;
-    const { buffer } = this.#access;
+    const access = this.#access;
     cpu.get(GPRS_PIECE);
-    buffer[0] = isIn ? 0 : cpu.words[EAX]!;
+    access.buffer[0] = isIn ? 0 : cpu.words[EAX]!;
     this.#call(0, size);
-    if (isIn) cpu.setRegister(RAX, buffer[0], 0, size);
+    if (isIn) {
+      access.take(size);
+      cpu.setRegister(RAX, access.lo, 0, size);
+    }
     this.#complete();
   }
 
@@ -73,7 +76,11 @@ export class AssistIo {
   /** The callback, for the bytes at `at` of the buffer. */
   #call(at: number, size: number): void {
     const exchange = this.#exchange;
-    exchange.data = this.#access.part(at, size);
+    const data = this.#access.part(at, size);
+    if (exchange.data !== data) {
+      exchange.data = data;
+      exchange.size = size;
+    }
     const result = this.#callbacks.io!(exchange);
     if (result !== undefined) refusePromise(result);
   }

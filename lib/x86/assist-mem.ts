@@ -3,7 +3,6 @@ import { NvmmError } from '../errors.js';
 import { ExitReason } from '../exit.js';
 import { Prot } from '../memory.js';
 import type { Access } from './access.js';
-import { noCallback } from './callbacks.js';
 import { Decoder, Instruction, MAX_LENGTH } from './decode.js';
 import { Execution } from './execute.js';
 import { EXIT_MEM } from './layout.js';
@@ -65,7 +64,6 @@ export class AssistMem {
       throw new NvmmError('EINVAL', 'nvmm_assist_mem', 'The last exit is not MEMORY.');
     }
     const access = this.#access;
-    if (!access.hasCallback) throw noCallback('nvmm_assist_mem', 'mem');
     cpu.loadMode();
     if ((exit[INTR]! & EVT_PENDING) !== 0) {
       throw this.#error('ENODEV', 'The delivery of an event, not an instruction, met missing memory.');
@@ -74,10 +72,9 @@ export class AssistMem {
     if (prot === EXEC) {
       throw this.#error('EFAULT', 'The guest executes what is not memory, or memory without Prot.EXEC.');
     }
-    access.begin();
+    access.beginAt(prot === WRITE, exit[MEM_GPA]!, exit[MEM_GPA + 1]!);
     const instruction = this.#instruction();
-    if (instruction.hasOneOperand) access.expect(prot === WRITE, exit[MEM_GPA]!, exit[MEM_GPA + 1]!);
-    else access.load();
+    if (!instruction.hasOneOperand) access.withhold();
     this.#execution.execute(instruction);
   }
 

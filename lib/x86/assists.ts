@@ -70,10 +70,9 @@ export class Assists {
     this.#begin('nvmm_assist_io');
     try {
       this.#io.run();
+      this.#active = false;
     } catch (error) {
       this.#fail(error);
-    } finally {
-      this.#active = false;
     }
   }
 
@@ -81,10 +80,9 @@ export class Assists {
     this.#begin('nvmm_assist_mem');
     try {
       this.#mem.run();
+      this.#active = false;
     } catch (error) {
       this.#fail(error);
-    } finally {
-      this.#active = false;
     }
   }
 
@@ -95,6 +93,7 @@ export class Assists {
   }
 
   #fail(error: unknown): void {
+    this.#active = false;
     if (!(error instanceof GuestFault)) throw error;
     raise(this.#cpu, this.#access, error);
   }
@@ -106,6 +105,7 @@ export class Assists {
     const [lo, hi] = this.#halves as unknown as [number, number];
     this.#loadPaging();
     const page = this.#page('nvmm_gva_to_gpa', lo, hi);
+    if (page.gpaHi >>> 21 !== 0) throw new RangeError(`Without paging, gva must be below 2^53, not ${gva}n.`);
     return { gpa: (page.gpaHi >>> 0) * 2 ** 32 + ((page.gpaLo | (lo & 0xfff)) >>> 0), prot: page.rights & PROT_ALL };
   }
 

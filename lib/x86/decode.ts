@@ -265,13 +265,10 @@ export class Instruction {
   segment = 0;
   /** The address is a register and a displacement, all 64 bits of it, and linear. */
   isSimple = false;
+  /** It accesses memory at one place only. */
+  hasOneOperand = false;
   /** 0, or the last of F2 and F3. */
   repeat = 0;
-
-  /** It accesses memory at one place only. */
-  get hasOneOperand(): boolean {
-    return this.operation < Operation.PUSH || this.operation > Operation.CMPS;
-  }
 }
 
 // ModRM.rm of 16-bit addresses.
@@ -376,6 +373,7 @@ export class Decoder {
     }
     i.operation = operation === Operation.CMPXCHG8B && wide ? Operation.CMPXCHG16B : operation;
     i.form = form;
+    i.hasOneOperand = operation < Operation.PUSH || operation > Operation.CMPS;
     i.size = bytesOf(width, operandSize, wide);
     i.registerSize = bytesOf(registerWidth, operandSize, wide);
     i.addressSize = code64 ? (addressPrefix ? 4 : 8) : addressPrefix ? 6 - codeSize : codeSize;

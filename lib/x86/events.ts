@@ -30,7 +30,6 @@ export function raise(cpu: Processor, access: Access, { vector, error, lo, hi }:
 /** Does what the processor does with an exception in real mode. False: it would fault again; nothing has happened. */
 function deliverInRealMode(cpu: Processor, access: Access, vector: number): boolean {
   const { words } = cpu;
-  const { buffer } = access;
   const entry = new Operand();
   const frame = new Operand();
   access.begin();
@@ -42,9 +41,9 @@ function deliverInRealMode(cpu: Processor, access: Access, vector: number): bool
     return false;
   }
   access.read(entry);
-  const target = buffer[0]!;
-  buffer[0] = cpu.low(RIP, 2) | (words[CS_SELECTOR]! << 16);
-  buffer[1] = words[RFLAGS]!;
+  const target = access.lo;
+  access.lo = cpu.low(RIP, 2) | (words[CS_SELECTOR]! << 16);
+  access.hi = words[RFLAGS]!;
   access.write(frame);
 
   const selector = target >>> 16;

@@ -52,7 +52,7 @@ export class Execution {
       const base = words[at]!;
       const lo = (i.dispLo + base) | 0;
       const hi = (i.dispHi + words[at + 1]! + (lo >>> 0 < base >>> 0 ? 1 : 0)) | 0;
-      if (this.access.confirm(this.operand, lo, hi, i.size, write)) return;
+      if (this.access.find(this.operand, lo, hi, i.size, write)) return;
     }
     this.prepareAt(i, write, 0, 0);
   }
@@ -93,8 +93,8 @@ export class Execution {
     const { addressSize, size } = i;
     const lo = cpu.low(register, addressSize);
     const hi = cpu.high(register, addressSize);
-    const confirmed = cpu.code64 && seg < FS && access.confirm(operand, lo, hi, size, write);
-    if (!confirmed) access.prepare(operand, seg, lo, hi, size, write, size);
+    const found = cpu.code64 && seg < FS && access.find(operand, lo, hi, size, write);
+    if (!found) access.prepare(operand, seg, lo, hi, size, write, size);
   }
 
   /** Finds the `size` bytes of stack at `by` from its top. */
@@ -143,7 +143,13 @@ const arithmeticOperation: Handler = (x, i) => {
   access.read(x.operand);
   let lo = x.low(i, i.register);
   let hi = x.high(i, i.register);
-  if (form === GE) [lo, hi, access.lo, access.hi] = [access.lo, access.hi, lo, hi];
+  if (form === GE) {
+    const { lo: readLo, hi: readHi } = access;
+    access.lo = lo;
+    access.hi = hi;
+    lo = readLo;
+    hi = readHi;
+  }
   const flags = arithmetic(computed, access, lo, hi, size, cpu.words[RFLAGS]! & CF);
   if (stores) {
     if (form === GE) x.store(i.register, size);
@@ -303,12 +309,17 @@ const cmpxchg16b: Handler = (x, i) => {
   x.prepare(i, true);
   if ((x.operand.offset & 15) !== 0) throw new GuestFault(Vector.GP, 0);
   access.read(x.operand);
-  const holds = (at: number, register: number): boolean =>
-    buffer[at] === cpu.low(register, 8) && buffer[at + 1] === cpu.high(register, 8);
-  const equal = holds(0, RAX) && holds(2, RDX);
+  const equal =
+    buffer[0] === cpu.low(RAX, 8) &&
+    buffer[1] === cpu.high(RAX, 8) &&
+    buffer[2] === cpu.low(RDX, 8) &&
+    buffer[3] === cpu.high(RDX, 8);
   // If they differ, memory is written as well, and the registers take what was there.
   if (equal) {
-    buffer.set([cpu.low(RBX, 8), cpu.high(RBX, 8), cpu.low(RCX, 8), cpu.high(RCX, 8)]);
+    buffer[0] = cpu.low(RBX, 8);
+    buffer[1] = cpu.high(RBX, 8);
+    buffer[2] = cpu.low(RCX, 8);
+    buffer[3] = cpu.high(RCX, 8);
   }
   access.write(x.operand);
   if (!equal) {
@@ -433,6 +444,7 @@ function step(x: Execution, i: Instruction, register: number): void {
 const movs: Handler = (x, i) => {
   if (isDone(x, i)) return;
   x.indexed(x.operand, i.segment, RSI, i, false);
+  x.access.trust(x.operand);
   x.indexed(x.other, ES, RDI, i, true);
   x.access.read(x.operand);
   x.access.write(x.other);

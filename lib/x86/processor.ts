@@ -85,9 +85,8 @@ export class Processor {
     this.forget();
   }
 
-  /** And of the privilege level and the control registers. False: all is as it was. */
+  /** And, after that, of the privilege level and the control registers. False: all is as it was. */
   load(): boolean {
-    this.loadMode();
     const { words } = this;
     const changed =
       (words[SS_ATTRIB]! ^ this.#ss) |
@@ -160,7 +159,12 @@ export class Processor {
     const at = GPRS + 2 * register;
     const lo = (this.words[at]! + delta) | 0;
     const hi = (this.words[at + 1]! + (delta >> 31) + carry(lo, delta)) | 0;
-    this.setRegister(register, lo, hi, size);
+    if (size === 8) {
+      this.words[at] = lo;
+      this.words[at + 1] = hi;
+    } else {
+      this.setRegister(register, lo, hi, size);
+    }
   }
 
   /** Whether the `size` low bytes of a register are 0. */

@@ -151,7 +151,7 @@ export class AssistGuest {
     view.setBigUint64(GDT + 8, this.#isLong ? 0x00af9b000000ffffn : 0x00cf9b000000ffffn, true);
     view.setBigUint64(GDT + 16, 0x00cf93000000ffffn, true);
     view.setUint32(TSS + 4, STACK_TOP, true);
-    view.setUint32(TSS + 8, 16, true);
+    view.setUint32(TSS + 8, this.#isLong ? 0 : 16, true); // SS0, or the upper half of RSP0
   }
 
   #setUp(): void {
@@ -174,9 +174,9 @@ export class AssistGuest {
       state.segs[Seg.GDT]!.set({ base: BigInt(GDT), limit: 0x17 });
       state.crs[Cr.CR0] = 0x8001_0031n; // PG, WP, NE, ET, PE
       state.crs[Cr.CR3] = BigInt(TABLES);
-      state.crs[Cr.CR4] = this.#isLong ? 0x620n : 0x600n; // OSFXSR, OSXMMEXCPT
       if (this.#isLong) state.msrs[Msr.EFER] = 0x500n;
     }
+    state.crs[Cr.CR4] = this.#isLong ? 0x620n : 0x600n; // OSFXSR, OSXMMEXCPT
     state.gprs[Gpr.RIP] = BigInt(CODE);
     state.gprs[Gpr.RSP] = BigInt(STACK_TOP);
     state.fpu.mxcsrMask = 0xffff;
