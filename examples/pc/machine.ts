@@ -24,23 +24,27 @@ import { enter } from './entry.js';
 import { HostTimer } from './host-timer.js';
 import { CONVENTIONAL_END, EXTENDED, GiB, HIGH, KiB, memoryMap, MiB, split, VGA_WINDOW } from './layout.js';
 import { loadBios } from './loaders/bios.js';
-import type { Image } from './loaders/image.js';
+import { ImageError, type Image } from './loaders/image.js';
 import { loadKernel, type KernelOptions } from './loaders/kernel.js';
+import { loadRealMode } from './loaders/real-mode.js';
 import { GuestMemory, type MemoryWindow } from './memory.js';
+
+/** What is started: a kernel, or a BIOS that finds something on the disks, or a kernel that asks the BIOS. */
+export interface BootConfig {
+  readonly kernel?: Image | undefined;
+  readonly initrd?: Image | undefined;
+  readonly commandLine?: string | undefined;
+  readonly options?: KernelOptions;
+  readonly bios?: Image | undefined;
+  /** What the BIOS finds by name: see `connectFirmwareConfig`. */
+  readonly files?: ReadonlyMap<string, Uint8Array>;
+}
 
 /** What a PC is made of. Backends belong to the caller, and outlive it. */
 export interface PcConfig {
   /** Bytes of memory: a multiple of 4096, 2 MiB or more. */
   readonly memory: number;
-  /** What is started: a kernel, or a BIOS, which finds something on the disks. */
-  readonly boot:
-    | {
-        readonly kernel: Image;
-        readonly initrd?: Image | undefined;
-        readonly commandLine?: string | undefined;
-        readonly options?: KernelOptions;
-      }
-    | { readonly bios: Image; readonly files?: ReadonlyMap<string, Uint8Array> };
+  readonly boot: BootConfig;
   /** COM1 to COM4. */
   readonly serials?: readonly (CharChannel | undefined)[];
   /** Primary master and slave, secondary master and slave. */
@@ -178,19 +182,23 @@ export class Pc implements Disposable {
 
   #load({ boot, memory: ram }: PcConfig): ReturnType<typeof loadKernel> | undefined {
     const { memory } = this;
-    if ('bios' in boot) {
-      const { gpa } = loadBios(memory, boot.bios);
-      const rom = this.#machine.allocate(boot.bios.bytes.length);
-      rom.bytes.set(boot.bios.bytes);
-      // Writable, unlike a ROM: processors write to descriptors and page tables themselves, where firmware has them in it,
-      // and that is no instruction that could be completed otherwise. A reset brings the image back.
-      this.#machine.mapGpa(rom, gpa);
-      connectFirmwareConfig(this.ports, new Map([['etc/e820', e820File(ram)], ...(boot.files ?? [])]));
-      return undefined;
+    const { kernel, bios, initrd, commandLine = '' } = boot;
+    const request = { memory, ram, commandLine, initrd };
+    if (bios === undefined) {
+      if (kernel === undefined) throw new ImageError('There is neither a kernel nor a BIOS to start.');
+      this.pci.assignResources();
+      return loadKernel(request, kernel, boot.options);
     }
-    this.pci.assignResources();
-    const { kernel, initrd, commandLine = '', options } = boot;
-    return loadKernel({ memory, ram, commandLine, initrd }, kernel, options);
+    const { gpa } = loadBios(memory, bios);
+    const rom = this.#machine.allocate(bios.bytes.length);
+    rom.bytes.set(bios.bytes);
+    // Writable, unlike a ROM: processors write to descriptors and page tables themselves, where firmware has them in it, and
+    // that is no instruction that could be completed otherwise. A reset brings the image back.
+    this.#machine.mapGpa(rom, gpa);
+    const files = new Map([['etc/e820', e820File(ram)], ...(boot.files ?? [])]);
+    if (kernel !== undefined) files.set('genroms/kernel.bin', loadRealMode(request, kernel));
+    connectFirmwareConfig(this.ports, files);
+    return undefined;
   }
 
   /** Ends {@link run}, at once. Only the first outcome counts. */

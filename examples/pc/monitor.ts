@@ -18,6 +18,7 @@ const INFO: Readonly<Record<string, (pc: Pc) => string>> = {
       .sort(([, a], [, b]) => b - a)
       .map(([reason, count]) => `${exitReasonName(reason).padEnd(12)} ${count}`)
       .join('\n'),
+  pic: (pc) => String(pc.pic),
   pci: (pc) =>
     pc.pci.functions
       .map(({ slot, number, function: pciFunction }) => {

@@ -45,7 +45,8 @@ What is started
   -append TEXT     its command line
   --unpack         starts the vmlinux inside the bzImage, which is faster
   --flat ADDRESS   the kernel is a plain binary: put there, and entered in real mode
-  -bios FILE       the BIOS that boots from a disk, if there is no -kernel; SeaBIOS is looked for
+  -bios FILE       the BIOS that boots from a disk; SeaBIOS is looked for if there is no -kernel.
+                   With -kernel, the BIOS starts that, through its real-mode code: GRUB, iPXE
   -vgabios FILE    the VGA BIOS for it
 
 The machine

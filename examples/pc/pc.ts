@@ -1,6 +1,7 @@
 // The command: a PC in the terminal, as QEMU would be called. See options.ts, or pc -help.
 import { existsSync, readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
 import { exitReasonName, NvmmError, openNvmm, type Nvmm } from 'nvmm';
 import { createMock } from 'nvmm/mock';
 import type { CharChannel } from './backends/channel.js';
@@ -25,8 +26,8 @@ const VGA_BIOS_PATHS = [
   '/usr/pkg/share/qemu/vgabios.bin',
 ];
 
-/** About a millisecond of a mock's time: how late a timer may be. */
-const TIME_SLICE = 200_000;
+/** Instructions of a mock's run: a fraction of a millisecond, which is how late a timer may be. */
+const TIME_SLICE = 50_000;
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
@@ -37,9 +38,13 @@ async function main(args: readonly string[]): Promise<number> {
   const nvmm = openHypervisor(options);
   let pc: Pc | undefined;
   let terminal: Terminal | undefined;
+  let quit = false; // also between two machines
   const stdio = (): Terminal =>
     (terminal ??= new Terminal({
-      quit: () => pc?.end({ kind: 'quit' }),
+      quit: () => {
+        quit = true;
+        pc?.end({ kind: 'quit' });
+      },
       sendBreak: () => pc?.serials[0]?.sendBreak(),
       command: (line) => (pc === undefined ? '' : execute(pc, line)),
     }));
@@ -57,7 +62,10 @@ async function main(args: readonly string[]): Promise<number> {
     for (;;) {
       using machine = (pc = new Pc(nvmm, config));
       const outcome = await machine.run();
-      if (outcome.kind === 'reset' && options.reboot) continue;
+      if (outcome.kind === 'reset' && options.reboot) {
+        await setImmediate(); // a guest that resets at once must not keep the keys from being read
+        if (!quit) continue;
+      }
       if (options.stats) printStatistics(machine, (performance.now() - started) / 1000);
       return outcome.kind === 'exit' ? outcome.status : 0;
     }
@@ -81,15 +89,13 @@ function openHypervisor({ device, vendor }: PcOptions): Nvmm {
   return openNvmm({ device: createMock({ vendor, timeSlice: TIME_SLICE, clock: 'real' }) });
 }
 
-const readImage = (path: string): Image => new Image(path, readFileSync(path));
-
 async function configure(
   options: PcOptions,
   nvmm: Nvmm,
   open: (spec: string) => Promise<CharChannel | undefined>,
   disks: FileDisk[],
 ): Promise<PcConfig> {
-  const boot = options.kernel === undefined ? bootBios(options) : bootKernel(options, options.kernel);
+  const boot = bootConfig(options);
   const drives = options.drives.map((drive) => {
     const disk = new FileDisk(drive.file, drive.readOnly);
     disks.push(disk);
@@ -115,23 +121,23 @@ async function configure(
   };
 }
 
-function bootKernel({ initrd, append, unpack, flatAddress }: PcOptions, kernel: string): PcConfig['boot'] {
-  return {
-    kernel: readImage(kernel),
-    initrd: initrd === undefined ? undefined : readImage(initrd),
-    commandLine: append,
-    options: { unpack, flatAddress },
-  };
-}
-
-function bootBios({ bios, vgaBios }: PcOptions): PcConfig['boot'] {
-  const path = bios ?? BIOS_PATHS.find((candidate) => existsSync(candidate));
-  if (path === undefined) {
+/** Without a kernel, a BIOS has to boot; with one, only if it was asked for. */
+function bootConfig({ kernel, initrd, append, unpack, flatAddress, bios, vgaBios }: PcOptions): PcConfig['boot'] {
+  const image = (path: string | undefined): Image | undefined =>
+    path === undefined ? undefined : new Image(path, readFileSync(path));
+  const biosPath = bios ?? (kernel === undefined ? BIOS_PATHS.find((path) => existsSync(path)) : undefined);
+  if (kernel === undefined && biosPath === undefined) {
     throw new UsageError('Nothing to start: give -kernel FILE, or -bios FILE (Debian has one in the package seabios).');
   }
-  const vgaPath = vgaBios ?? VGA_BIOS_PATHS.find((candidate) => existsSync(candidate));
-  const files = vgaPath === undefined ? [] : ([['vgaroms/vgabios.bin', readFileSync(vgaPath)]] as const);
-  return { bios: readImage(path), files: new Map(files) };
+  const vgaPath = biosPath === undefined ? undefined : (vgaBios ?? VGA_BIOS_PATHS.find((path) => existsSync(path)));
+  return {
+    kernel: image(kernel),
+    initrd: image(initrd),
+    commandLine: append,
+    options: { unpack, flatAddress },
+    bios: image(biosPath),
+    files: new Map(vgaPath === undefined ? [] : [['vgaroms/vgabios.bin', readFileSync(vgaPath)]]),
+  };
 }
 
 function printStatistics(pc: Pc, seconds: number): void {

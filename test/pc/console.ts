@@ -1,6 +1,7 @@
 // The command in a process of its own, and a user at its terminal who waits for what appears before going on.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { packageFolder } from '../support/child.js';
 
 const COMMAND = join(packageFolder, 'dist/examples/pc/pc.js');
@@ -62,6 +63,25 @@ export class Console implements Disposable {
           resolve();
         };
       });
+    }
+  }
+
+  /** Looks at the VGA's screen through the monitor, until `pattern` is on it. @returns the screen. */
+  async screenUntil(pattern: RegExp, seconds = 60): Promise<string> {
+    this.type('\x01c');
+    await this.until('> ');
+    const deadline = Date.now() + 1000 * seconds;
+    for (;;) {
+      this.type('screen\n');
+      const screen = await this.until('\n> ');
+      if (pattern.test(screen)) {
+        this.type('\x01c');
+        return screen;
+      }
+      if (Date.now() > deadline) {
+        throw new Error(`"${String(pattern)}" did not appear in ${seconds} s, but:\n${screen}`);
+      }
+      await sleep(100);
     }
   }
 

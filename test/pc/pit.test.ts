@@ -133,6 +133,21 @@ describe('pc: the 8254', () => {
     expect(irq.rises - start, 'a new count starts it again').to.equal(2);
   });
 
+  it('mode 4: has its edge, too, when the count has run out before anybody looked', () => {
+    const { ports, clock, irq } = pit();
+    ports.out(0x43, 0x38);
+    const start = irq.rises;
+    ports.out(0x40, 10);
+    // The clock goes on while the second byte is being written.
+    const now = clock.now.bind(clock);
+    let calls = 0;
+    Object.assign(clock, { now: () => now() + 100_000 * calls++ });
+    ports.out(0x40, 0);
+    expect(clock.next).to.be.lessThan(clock.now());
+    clock.fireDue();
+    expect(irq.rises - start).to.equal(1);
+  });
+
   it('takes single bytes, 0 as the largest count, and BCD', () => {
     const { ports, advance } = pit();
     ports.out(0x43, 0x90); // channel 2, low byte, mode 0

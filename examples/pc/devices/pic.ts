@@ -172,6 +172,13 @@ class Pic8259 {
     return this.#irr;
   }
 
+  toString(): string {
+    const registers = { irr: this.#irr, imr: this.#imr, isr: this.#isr, elcr: this.#elcr };
+    return Object.entries(registers)
+      .map(([name, value]) => `${name}=${value.toString(16).padStart(2, '0')}`)
+      .join(' ');
+  }
+
   /** The inputs that are triggered by level, not edge. */
   get elcr(): number {
     return this.#elcr;
@@ -256,6 +263,11 @@ export class Pic {
   /** Whether an input's request waits to be acknowledged. */
   requested(irq: number): boolean {
     return ((irq < 8 ? this.#master : this.#slave).irr & (1 << (irq & 7))) !== 0;
+  }
+
+  /** The registers of both. */
+  toString(): string {
+    return `master ${String(this.#master)}\nslave  ${String(this.#slave)}`;
   }
 
   #cascade(): void {

@@ -62,12 +62,20 @@ class Channel {
   get #elapsed(): number {
     if (this.#start === undefined) return 0;
     const now = this.#stopped ?? this.#now();
-    if (this.#next !== undefined && now >= this.#next.from) {
-      this.#start = this.#next.from;
-      this.#reload = this.#next.count;
-      this.#next = undefined;
-    }
+    this.#takeNextCount(now);
     return now - this.#start;
+  }
+
+  #takeNextCount(now: number): void {
+    if (this.#next === undefined || now < this.#next.from) return;
+    this.#start = this.#next.from;
+    this.#reload = this.#next.count;
+    this.#next = undefined;
+  }
+
+  /** When the present count was loaded; undefined if none is. */
+  get start(): number | undefined {
+    return this.#start;
   }
 
   /** The level of OUT. */
@@ -88,20 +96,20 @@ class Channel {
     }
   }
 
-  /** When OUT rises next, in ticks; Infinity if it doesn't. */
-  get nextRise(): number {
-    const elapsed = this.#elapsed;
+  /** When OUT rises for the first time after `tick`, be that in the past or not; Infinity if it doesn't. */
+  riseAfter(tick: number): number {
+    this.#takeNextCount(this.#now());
     if (this.#start === undefined || this.#stopped !== undefined) return Infinity;
-    if (this.#periodic) return this.#start + (Math.floor(elapsed / this.#count) + 1) * this.#count;
-    const rise = this.mode === 0 || this.mode === 1 ? this.#count : this.#count + 1;
-    return elapsed < rise ? this.#start + rise : Infinity;
+    if (this.#periodic) return this.#start + (Math.floor((tick - this.#start) / this.#count) + 1) * this.#count;
+    const rise = this.#start + (this.mode === 0 || this.mode === 1 ? this.#count : this.#count + 1);
+    return rise > tick ? rise : Infinity;
   }
 
-  /** How often OUT has risen from the time `rise`, when it did, until now. */
-  risesSince(rise: number): number {
-    const elapsed = this.#elapsed;
-    if (!this.#periodic || this.#start === undefined) return 1;
-    return Math.max(1, Math.floor((this.#start + elapsed - rise) / this.#count) + 1);
+  /** How often OUT has risen after the tick `from`, up to `to`. */
+  rises(from: number, to: number): number {
+    const first = this.riseAfter(from);
+    if (first > to) return 0;
+    return this.#periodic ? Math.floor((to - first) / this.#count) + 1 : 1;
   }
 
   get #value(): number {
@@ -225,17 +233,20 @@ export class Pit {
   readonly #alarm: Alarm;
   /** Ticks whose edges are still to come. */
   #backlog = 0;
-  /** When OUT rises next, in ticks of the input. */
-  #scheduled = Infinity;
+  /** Up to which tick of the input the rises of OUT are accounted for. */
+  #seen = 0;
+  readonly #now: () => number;
   readonly #channels: readonly [Channel, Channel, Channel];
 
   constructor(clock: Clock, irq: TimerInput) {
     this.#clock = clock;
     this.#irq = irq;
-    const ticks = (): number => Math.floor((clock.now() * PIT_HZ) / 1e9);
-    this.#channels = [new Channel(ticks), new Channel(ticks), new Channel(ticks)];
+    this.#now = () => Math.floor((clock.now() * PIT_HZ) / 1e9);
+    this.#channels = [new Channel(this.#now), new Channel(this.#now), new Channel(this.#now)];
     this.#alarm = clock.alarm(() => {
-      this.#backlog = Math.min(this.#backlog + this.#channels[0].risesSince(this.#scheduled), BACKLOG);
+      const now = this.#now();
+      this.#backlog = Math.min(this.#backlog + this.#channels[0].rises(this.#seen, now), BACKLOG);
+      this.#seen = now;
       this.#tick();
       this.#schedule();
     });
@@ -247,8 +258,13 @@ export class Pit {
       write: (offset, value) => {
         if (offset === 3) this.#control(value);
         else {
-          this.#channels[offset]!.write(value);
-          if (offset === 0) this.#schedule();
+          const channel = this.#channels[offset]!;
+          channel.write(value);
+          if (offset === 0) {
+            // Not from now on: a short count may have run out meanwhile.
+            this.#seen = Math.max(this.#seen, channel.start ?? 0);
+            this.#schedule();
+          }
         }
       },
     });
@@ -265,15 +281,16 @@ export class Pit {
     this.#channels[select]!.control(value);
     if (select === 0 && ((value >> 4) & 3) !== LATCH) {
       this.#backlog = 0;
+      this.#seen = this.#now();
       this.#irq.line(this.#channels[0].out);
       this.#schedule();
     }
   }
 
   #schedule(): void {
-    this.#scheduled = this.#channels[0].nextRise;
+    const rise = this.#channels[0].riseAfter(this.#seen);
     // Not before the tick has really begun, or it would be counted as still to come.
-    this.#alarm.due = this.#scheduled === Infinity ? Infinity : Math.ceil((this.#scheduled * 1e9) / PIT_HZ);
+    this.#alarm.due = rise === Infinity ? Infinity : Math.ceil((rise * 1e9) / PIT_HZ);
   }
 
   /**

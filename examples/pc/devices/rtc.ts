@@ -104,9 +104,9 @@ export class Rtc {
 
   #write(value: number): void {
     const index = this.#index;
+    this.#look();
     switch (index) {
       case A:
-        this.#look();
         this.#memory[A] = value & 0x7f;
         break;
       case B:
@@ -126,7 +126,6 @@ export class Rtc {
   }
 
   #writeB(value: number): void {
-    this.#look();
     const wasUpdating = this.#isUpdating();
     if (wasUpdating) this.#showTime();
     this.#memory[B] = value;
@@ -229,7 +228,7 @@ export class Rtc {
   }
 
   #schedule(): void {
-    const now = this.#clock.now();
+    const now = this.#seen; // not from now on: a boundary may have passed since the last look
     const enabled = this.#memory[B]!;
     let due = Infinity;
     if ((enabled & PERIODIC) !== 0) due = Math.ceil((Math.floor(now / this.#period) + 1) * this.#period);

@@ -8,7 +8,7 @@ import { Image } from './image.js';
 import { isLz4Legacy, lz4Legacy } from './lz4.js';
 
 /** The setup header: offsets in the file, which are those in the zero page too. */
-const HEADER = {
+export const HEADER = {
   start: 0x1f1,
   setupSectors: 0x1f1,
   bootFlag: 0x1fe,
@@ -20,6 +20,7 @@ const HEADER = {
   code32Start: 0x214,
   ramdiskImage: 0x218,
   ramdiskSize: 0x21c,
+  heapEnd: 0x224,
   commandLine: 0x228,
   initrdMax: 0x22c,
   relocatable: 0x234,
@@ -36,10 +37,10 @@ const ZERO_PAGE = { screen: 0x000, e820Count: 0x1e8, e820: 0x2d0, size: 0x1000 }
 
 const BOOT_FLAG = 0xaa55;
 const HEADER_MAGIC = 0x53726448; // HdrS
-const LOADED_HIGH = 0x01;
+export const LOADED_HIGH = 0x01;
 const KERNEL_64 = 0x01; // of the extended load flags: there is a 64-bit entry
 const ENTRY_64 = 0x200;
-const UNDEFINED_LOADER = 0xff;
+export const UNDEFINED_LOADER = 0xff;
 
 const PVH_NOTE = 18; // XEN_ELFNOTE_PHYS32_ENTRY
 const PVH_MAGIC = 0x336ec578;
@@ -48,7 +49,7 @@ export const isBzImage = (image: Image): boolean =>
   image.bytes.length > 0x210 && image.u16(HEADER.bootFlag) === BOOT_FLAG && image.u32(HEADER.magic) === HEADER_MAGIC;
 
 /** Where the protected-mode part of a bzImage begins in the file. */
-function kernelOffset(image: Image): number {
+export function kernelOffset(image: Image): number {
   const sectors = image.u8(HEADER.setupSectors);
   return ((sectors === 0 ? 4 : sectors) + 1) * 512; // 0 means 4, for old boot loaders' sake
 }

@@ -48,7 +48,7 @@ function unpackBlock(block: Uint8Array, output: Uint8Array, start: number): numb
     const token = block[from++]!;
     const literals = extend(token >> 4);
     if (from + literals > block.length || to + literals > output.length) throw damaged();
-    output.set(block.subarray(from, from + literals), to);
+    copy(block, from, output, to, literals);
     from += literals;
     to += literals;
     if (from === block.length) break; // the last sequence has literals only
@@ -57,9 +57,14 @@ function unpackBlock(block: Uint8Array, output: Uint8Array, start: number): numb
     from += 2;
     const length = extend(token & 15) + MIN_MATCH;
     if (distance === 0 || distance > to - start || to + length > output.length) throw damaged();
-    if (distance >= length) output.copyWithin(to, to - distance, to - distance + length);
-    else for (let i = 0; i < length; i++) output[to + i] = output[to + i - distance]!; // repeats itself
+    copy(output, to - distance, output, to, length);
     to += length;
   }
   return to;
+}
+
+/** Copies one byte after the other, so that a match may repeat itself; long pieces that don't overlap at once. */
+function copy(source: Uint8Array, from: number, target: Uint8Array, to: number, length: number): void {
+  if (length > 64 && (source !== target || to - from >= length)) target.set(source.subarray(from, from + length), to);
+  else for (let i = 0; i < length; i++) target[to + i] = source[from + i]!;
 }
