@@ -38,11 +38,11 @@ async function main(args: readonly string[]): Promise<number> {
   const nvmm = openHypervisor(options);
   let pc: Pc | undefined;
   let terminal: Terminal | undefined;
-  let quit = false; // also between two machines
+  const quit = new AbortController(); // also between two machines
   const stdio = (): Terminal =>
     (terminal ??= new Terminal({
       quit: () => {
-        quit = true;
+        quit.abort();
         pc?.end({ kind: 'quit' });
       },
       sendBreak: () => pc?.serials[0]?.sendBreak(),
@@ -64,7 +64,7 @@ async function main(args: readonly string[]): Promise<number> {
       const outcome = await machine.run();
       if (outcome.kind === 'reset' && options.reboot) {
         await setImmediate(); // a guest that resets at once must not keep the keys from being read
-        if (!quit) continue;
+        if (!quit.signal.aborted) continue;
       }
       if (options.stats) printStatistics(machine, (performance.now() - started) / 1000);
       return outcome.kind === 'exit' ? outcome.status : 0;

@@ -1,5 +1,6 @@
 // The driver's limits, really reached: and that reserving this much costs next to nothing.
 import { memoryUsage } from 'node:process';
+import { setTimeout } from 'node:timers/promises';
 import { expect } from 'chai';
 import { ExitReason, Gpr, openNvmm, Seg, StateFlag, type Machine, type Vcpu } from 'nvmm';
 import { createMock } from 'nvmm/mock';
@@ -65,8 +66,8 @@ for (const vendor of ['amd', 'intel'] as const) {
     it('256 VCPUs of one machine at the same time', async () => {
       using nvmm = openNvmm({ device: createMock({ vendor }) });
       const machine = nvmm.createMachine();
-      // mov byte [bx + 0x2000], 1; jmp $
-      const { vcpu: first, memory } = realMode(machine, bytes('c687 0020 01 ebfe'));
+      // mov byte [bx + 0x2000], 1; wait: cmp byte [0x3000], 0; je wait; hlt
+      const { vcpu: first, memory } = realMode(machine, bytes('c687 0020 01 803e0030 00 74f9 f4'));
       const vcpus = [first];
       for (let id = 1; id < 256; id++) vcpus.push(another(machine, id));
       const runs = vcpus.map((vcpu) => {
@@ -75,9 +76,9 @@ for (const vendor of ['amd', 'intel'] as const) {
         return vcpu.runAsync();
       });
       const arrived = memory.bytes.subarray(0x2000, 0x2100);
-      while (arrived.includes(0)) await new Promise(setImmediate);
-      for (const vcpu of vcpus) vcpu.stop();
-      expect(new Set(await Promise.all(runs))).to.deep.equal(new Set([ExitReason.STOPPED]));
+      while (arrived.includes(0)) await setTimeout(5); // every one of them waits for all others to be there
+      memory.bytes[0x3000] = 1;
+      expect(new Set(await Promise.all(runs))).to.deep.equal(new Set([ExitReason.HALTED]));
     });
 
     it('128 GiB, touched at both ends by the guest and from here, are not committed', function () {
