@@ -82,7 +82,8 @@ export interface NativeMockModule {
 }
 
 const require = createRequire(import.meta.url);
-const packageFolder = fileURLToPath(new URL('../..', import.meta.url));
+/** The package's folder, with a separator at its end. */
+export const packageFolder = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Loads build/Release/NAME.node, or the one in the folder that NVMM_BUILD_DIR names (sanitizer builds). */
 export function loadNative(name: string): unknown {

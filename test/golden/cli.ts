@@ -2,11 +2,11 @@
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { kernelHost, mockHost, type Host } from './host.js';
-import { loadCases, ownScenarios, type Case } from './load.js';
-import { describeDifference, nameOf, runCase, type Result } from './suite.js';
-import type { Vendor } from './types.js';
-import { UserError } from './user-error.js';
+import { kernelHost, mockHost, type Host } from '../../lib/selftest/golden/host.js';
+import { loadCases, ownScenarios, type Case } from '../../lib/selftest/golden/load.js';
+import { describeDifference, nameOf, runCase, type Result } from '../../lib/selftest/golden/suite.js';
+import type { Vendor } from '../../lib/selftest/golden/types.js';
+import { UserError } from '../../lib/selftest/golden/user-error.js';
 
 const usage = `Usage: npm run golden -- [OPTION]... [PATH]...
 Runs golden scenarios, from files or folders, against a device and prints each difference. Without a PATH: those of this

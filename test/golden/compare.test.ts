@@ -1,9 +1,16 @@
 import { expect } from 'chai';
 
-import { instructionMatches, matches, show } from './compare.js';
-import { onIntel } from './intel.js';
-import { getHeader, piecesOf, registerNamed, registers, setHeader, usedSize } from './registers.js';
-import type { Expected, Scenario } from './types.js';
+import { instructionMatches, matches, show } from '../../lib/selftest/golden/compare.js';
+import { onIntel } from '../../lib/selftest/golden/intel.js';
+import {
+  getHeader,
+  piecesOf,
+  registerNamed,
+  registers,
+  setHeader,
+  usedSize,
+} from '../../lib/selftest/golden/registers.js';
+import type { Expected, Scenario } from '../../lib/selftest/golden/types.js';
 
 describe('comparison with a recording', () => {
   const rows: [Expected, bigint | string | boolean | undefined, boolean][] = [

@@ -1,9 +1,9 @@
 // The recorded scenarios on the mock, one test each.
 import { expect } from 'chai';
 
-import { mockHost, type Host } from './host.js';
-import { loadCases, ownScenarios } from './load.js';
-import { describeDifference, runCase } from './suite.js';
+import { mockHost, type Host } from '../../lib/selftest/golden/host.js';
+import { loadCases, ownScenarios } from '../../lib/selftest/golden/load.js';
+import { describeDifference, runCase } from '../../lib/selftest/golden/suite.js';
 
 for (const vendor of ['amd', 'intel'] as const) {
   describe(`golden scenarios, ${vendor}`, () => {

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { loadCases, ownScenarios } from './load.js';
-import type { Vendor } from './types.js';
+import { loadCases, ownScenarios } from '../../lib/selftest/golden/load.js';
+import type { Vendor } from '../../lib/selftest/golden/types.js';
 
 const step = { op: 'open', expect: { ret: 0 } };
 const scenario = (name: string, more: object = {}) => ({ name, rule: '', steps: [step], ...more });

@@ -1,13 +1,13 @@
 // The runner on a made-up device: what it repeats, fills, compares and takes over.
 import { expect } from 'chai';
 
-import { getField, setField } from './abi.js';
-import { registerNamed, setHeader } from './registers.js';
-import { runSteps } from './runner.js';
-import { RawDevice, Session } from './session.js';
-import type { DeviceHandle, RawModule } from './native.js';
-import type { Step } from './types.js';
-import { describeDifference } from './suite.js';
+import { getField, setField } from '../../lib/selftest/golden/abi.js';
+import { registerNamed, setHeader } from '../../lib/selftest/golden/registers.js';
+import { runSteps } from '../../lib/selftest/golden/runner.js';
+import { RawDevice, Session } from '../../lib/selftest/golden/session.js';
+import type { DeviceHandle, RawModule } from '../../lib/selftest/golden/native.js';
+import type { Step } from '../../lib/selftest/golden/types.js';
+import { describeDifference } from '../../lib/selftest/golden/suite.js';
 
 /** Memory without protection, and a driver whose RUN is a list of functions on the comm page and the exit argument. */
 class FakeDriver {

@@ -1,6 +1,6 @@
 // npm run conformance: the driver's rules on the mock, as a table by group and driver.
 import { parseArgs } from 'node:util';
-import { UserError } from '../golden/user-error.js';
+import { UserError } from '../../lib/selftest/golden/user-error.js';
 import { flavourName, results, type Result } from './report.js';
 import { FLAVOURS } from './rule.js';
 

@@ -1,7 +1,7 @@
 // Runs rules and golden scenarios on the mock, and counts by group and driver.
-import { mockHost } from '../golden/host.js';
-import { loadCases, ownScenarios } from '../golden/load.js';
-import { describeDifference, runCase } from '../golden/suite.js';
+import { mockHost } from '../../lib/selftest/golden/host.js';
+import { loadCases, ownScenarios } from '../../lib/selftest/golden/load.js';
+import { describeDifference, runCase } from '../../lib/selftest/golden/suite.js';
 import { GROUPS } from './groups/index.js';
 import { appliesTo, checkRule, FLAVOURS, type Flavour } from './rule.js';
 

@@ -1,14 +1,14 @@
 // A software system at the level of system calls: open files, machines, guests, and calls on threads of their own.
 import { expect } from 'chai';
 import { createMock, type MockOptions, type MockSystem } from 'nvmm/mock';
-import { errnoName, fieldOf, getField, openFlags, pack, requestOf, sizeOf } from '../golden/abi.js';
-import { CommPage } from '../golden/comm.js';
-import type { Value } from '../golden/compare.js';
-import { loadNative, type Call, type DeviceHandle } from '../golden/native.js';
-import { decodeExit } from '../golden/operations.js';
-import { piecesOf, registerNamed } from '../golden/registers.js';
-import { RawDevice, Session } from '../golden/session.js';
-import type { Pieces } from '../golden/types.js';
+import { errnoName, fieldOf, getField, openFlags, pack, requestOf, sizeOf } from '../../lib/selftest/golden/abi.js';
+import { CommPage } from '../../lib/selftest/golden/comm.js';
+import type { Value } from '../../lib/selftest/golden/compare.js';
+import { loadNative, type Call, type DeviceHandle } from '../../lib/selftest/golden/native.js';
+import { decodeExit } from '../../lib/selftest/golden/operations.js';
+import { piecesOf, registerNamed } from '../../lib/selftest/golden/registers.js';
+import { RawDevice, Session } from '../../lib/selftest/golden/session.js';
+import type { Pieces } from '../../lib/selftest/golden/types.js';
 import type { Flavour } from './rule.js';
 
 export const PAGE = 4096;

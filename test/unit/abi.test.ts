@@ -1,4 +1,4 @@
-// The interface that was compiled, and the offsets that lib reads by, against the recorded interface (fixtures/abi.json).
+// The interface that was compiled, and the offsets that lib reads by, against the recorded interface (lib/selftest/golden/abi.json).
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { errnoName, errnoNumber } from '../../lib/errno.js';
@@ -23,7 +23,7 @@ interface Fixture {
 }
 
 const fixture = JSON.parse(
-  readFileSync(new URL('../../../test/fixtures/abi.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../../../lib/selftest/golden/abi.json', import.meta.url), 'utf8'),
 ) as Fixture;
 const compiled = nativeModule().describeAbi();
 

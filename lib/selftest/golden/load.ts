@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 import { onIntel } from './intel.js';
-import { packageRoot } from './native.js';
+import { dataFolder } from './native.js';
 import type { SameFile, Scenario, ScenarioFile, Vendor } from './types.js';
 import { UserError } from './user-error.js';
 
@@ -20,7 +20,7 @@ export interface Case {
   leftOut?: string;
 }
 
-export const ownScenarios = resolve(packageRoot, 'test/golden/scenarios');
+export const ownScenarios = resolve(dataFolder, 'scenarios');
 
 const fixturesName = 'fixtures.json';
 

@@ -1,8 +1,7 @@
 // Loads the native modules that the scenarios need, and describes what they export.
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { join } from 'node:path';
 
+import { loadNative as loadModule, packageFolder } from '../../native.js';
 import { UserError } from './user-error.js';
 
 declare const device: unique symbol;
@@ -67,17 +66,16 @@ export interface MockModule {
   }): DeviceHandle;
 }
 
-export const packageRoot = findPackageRoot(import.meta.dirname);
-
-function findPackageRoot(directory: string): string {
-  return existsSync(resolve(directory, 'package.json')) ? directory : findPackageRoot(dirname(directory));
-}
+/** The scenarios, and the table of the interface: data, which stays with the sources. */
+export const dataFolder = join(packageFolder, 'lib', 'selftest', 'golden');
 
 /** Loads a module that node-gyp built, from build/Release or from the folder that NVMM_BUILD_DIR names. */
 export function loadNative(name: 'nvmm_raw'): RawModule;
 export function loadNative(name: 'nvmm_mock'): MockModule;
 export function loadNative(name: string): unknown {
-  const path = resolve(packageRoot, process.env['NVMM_BUILD_DIR'] ?? 'build/Release', `${name}.node`);
-  if (!existsSync(path)) throw new UserError(`${path} is missing: build the native modules first (npm install).`);
-  return createRequire(import.meta.url)(path) as unknown;
+  try {
+    return loadModule(name);
+  } catch (error) {
+    throw new UserError((error as Error).message);
+  }
 }

@@ -1,8 +1,8 @@
-// The kernel's structs and numbers, read from the table that describes them (test/fixtures/abi.json).
+// The kernel's structs and numbers, read from the table that describes them (abi.json beside this file).
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import { packageRoot } from './native.js';
+import { dataFolder } from './native.js';
 
 interface FieldRow {
   name: string;
@@ -25,7 +25,7 @@ interface AbiTable {
   errno_netbsd_all: Record<string, number>;
 }
 
-const table = JSON.parse(readFileSync(resolve(packageRoot, 'test/fixtures/abi.json'), 'utf8')) as AbiTable;
+const table = JSON.parse(readFileSync(resolve(dataFolder, 'abi.json'), 'utf8')) as AbiTable;
 
 /** An integer inside a struct; bit-fields have a shift and a width of their own. */
 export interface Field {
