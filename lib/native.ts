@@ -79,6 +79,28 @@ export interface NativeMockModule {
   /** Orders a fault for the nth operation of a number from now on; `kind` is one of FAULT, `exit` what a run returns. */
   plan(handle: DeviceHandle, operation: number, nth: number, kind: number, errno: Errno, exit: Uint8Array): undefined;
   reset(handle: DeviceHandle): Errno;
+  /** For tests: the instruction that the bytes begin with, as the CPU decodes it; null where they end before it does. */
+  decode(vendor: string, codeSize: number, bytes: Uint8Array): DecodedInstruction | null;
+}
+
+/** What the mock's CPU makes of an instruction: the fields of native/mock/cpu/insn.h, and the manual's names. */
+export interface DecodedInstruction {
+  /** Of its row in the opcode table; none: there is no such instruction. */
+  name?: string;
+  operands: string;
+  /** Operand E is in memory. */
+  memory: boolean;
+  disp: bigint;
+  imm: bigint;
+  length: number;
+  reg: number;
+  base: number;
+  index: number;
+  scale: number;
+  segment: number;
+  operandSize: number;
+  addressSize: number;
+  repeat: number;
 }
 
 const require = createRequire(import.meta.url);

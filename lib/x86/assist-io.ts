@@ -45,7 +45,6 @@ export class AssistIo {
     const cpu = this.#cpu;
     const { exit } = cpu;
     if (exit[REASON] !== IO) throw new NvmmError('EINVAL', 'nvmm_assist_io', 'The last exit is not IO.');
-    if (this.#callbacks.io === undefined) throw noCallback('nvmm_assist_io', 'io');
     const ports = exit[IO_PORT]!;
     const size = (exit[IO_SIZES]! >>> 16) & 0xff;
     const exchange = this.#exchange;
@@ -75,13 +74,15 @@ export class AssistIo {
 
   /** The callback, for the bytes at `at` of the buffer. */
   #call(at: number, size: number): void {
+    const { io } = this.#callbacks;
+    if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
     const exchange = this.#exchange;
     const data = this.#access.part(at, size);
     if (exchange.data !== data) {
       exchange.data = data;
       exchange.size = size;
     }
-    const result = this.#callbacks.io!(exchange);
+    const result = io(exchange);
     if (result !== undefined) refusePromise(result);
   }
 

@@ -69,6 +69,16 @@ const WIDTH_Y = -1; // 4, with REX.W 8
 const WIDTH_O = -2; // 8, with REX.W 16
 const WIDTHS: Readonly<Record<string, number>> = { b: 1, w: 2, d: 4, q: 8, x: 16, v: WIDTH_V, y: WIDTH_Y, o: WIDTH_O };
 
+/** Whether ModRM follows an opcode, of which this is the first place in INDEX. */
+const hasModrm = (first: number): boolean =>
+  INDEX.subarray(first, first + 8).some((number) => number !== 0 && ROWS[number - 1]!.modrm);
+
+/** Those that read memory and write it: LOCK is allowed, unless a register is the destination. */
+const isLockable = (operation: number): boolean =>
+  operation <= Operation.XOR ||
+  (operation >= Operation.INC && operation <= Operation.NEG) ||
+  (operation >= Operation.XCHG && operation <= Operation.BTC && operation !== Operation.BT);
+
 function bytesOf(width: number, operandSize: number, wide: boolean): number {
   if (width > 0) return width;
   if (width === WIDTH_V) return operandSize;
@@ -337,6 +347,7 @@ export class Decoder {
     let addressPrefix = false;
     let segment = NO_SEGMENT;
     let repeat = 0;
+    let lock = false;
     let rex = 0;
     let opcode: number;
     for (;;) {
@@ -351,7 +362,8 @@ export class Decoder {
       else if ((opcode & 0xe7) === 0x26)
         segment = code64 ? segment : (opcode >> 3) & 3; // 64-bit mode ignores these
       else if (opcode === 0x64 || opcode === 0x65) segment = Seg.FS + (opcode & 1);
-      else if (opcode !== 0xf0) break;
+      else if (opcode === 0xf0) lock = true;
+      else break;
       rex = 0; // it counts only right before the opcode
     }
     if (opcode === 0x0f) {
@@ -360,10 +372,16 @@ export class Decoder {
     }
     const modrm = this.#at < this.#end ? this.#bytes[this.#at]! : 0;
     const column = repeat === 0xf3 ? 2 : repeat === 0xf2 ? 3 : operandPrefix ? 1 : 0;
-    const number = INDEX[(opcode << 5) | (column << 3) | ((modrm >> 3) & 7)]!;
+    const first = (opcode << 5) | (column << 3);
+    if (this.#at >= this.#end && hasModrm(first)) {
+      this.#short = true; // that byte may extend the opcode: nothing is known yet
+      return false;
+    }
+    const number = INDEX[first | ((modrm >> 3) & 7)]!;
     if (number === 0) return false;
-    const { operation, form, width, registerWidth, immediate, attributes, modrm: hasModrm } = ROWS[number - 1]!;
+    const { operation, form, width, registerWidth, immediate, attributes, modrm: modrmFollows } = ROWS[number - 1]!;
     if ((attributes & (code64 ? NOT_64 : ONLY_64)) !== 0) return false;
+    if (lock && (form === Form.GE || !isLockable(operation))) return false;
 
     const wide = (rex & 8) !== 0;
     let operandSize = wide ? 8 : code64 || codeSize === 4 ? (operandPrefix ? 2 : 4) : operandPrefix ? 4 : 2;
@@ -386,9 +404,8 @@ export class Decoder {
     i.register = 0;
     i.segment = Seg.DS;
 
-    if (hasModrm) {
-      this.#at++;
-      if (modrm >= 0xc0) return false;
+    if (modrmFollows) {
+      if (this.#next() >= 0xc0) return false;
       const register = ((modrm >> 3) & 7) | ((rex << 1) & 8);
       if (i.registerSize !== 1) i.register = register;
       else i.register = rex === 0 && register >= 4 ? (register - 4) * 8 + 1 : register * 8;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "decoded.h"
 #include "handle.h"
 #ifdef NVMM_MOCK_FAULTS
 #include "faults/faulty_device.h"
@@ -86,6 +87,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("counters", Napi::Function::New(env, counters, "counters"));
   exports.Set("plan", Napi::Function::New(env, plan, "plan"));
   exports.Set("reset", Napi::Function::New(env, reset, "reset"));
+  exports.Set("decode", Napi::Function::New(env, decode, "decode"));
   return exports;
 }
 

@@ -1,5 +1,4 @@
 // What the assists promise beside the instructions themselves: callbacks, errors, what stays as it was, the other exits.
-import { getHeapStatistics } from 'node:v8';
 import { expect } from 'chai';
 import { AssistError, ExitReason, Gpr, Prot, Seg, StateFlag, type IoAccess, type MemAccess } from 'nvmm';
 import { AssistGuest, CODE, DATA, DEVICE, VENDORS } from '../support/assist.js';
@@ -49,33 +48,16 @@ for (const vendor of VENDORS) {
         ]);
       });
 
-      it('get one object that is used again and again, and nothing is allocated for an access', function () {
+      it('get one object that is used again and again', () => {
         const objects = new Set<MemAccess>();
-        let calls = 0;
-        guest.vcpu.configureCallbacks({
-          mem: (access) => {
-            if (calls++ < 10) objects.add(access);
-            access.data[0] = calls;
-          },
-        });
-        runInto('0303'); // add eax, [rbx]
-        const { vcpu } = guest;
-        const { gprs32 } = vcpu.state;
-        const assist = (count: number): void => {
-          for (let i = 0; i < count; i++) {
-            vcpu.assistMem();
-            gprs32[2 * Gpr.RIP] = CODE;
-          }
-        };
-        assist(100_000); // until it is compiled
-        const growth = Array.from({ length: 5 }, () => {
-          const before = getHeapStatistics().used_heap_size;
-          assist(100_000);
-          return Math.abs(getHeapStatistics().used_heap_size - before) / 100_000;
-        });
+        guest.vcpu.configureCallbacks({ mem: (access) => objects.add(access) });
+        runInto('a5 a5 0903'); // movsd; movsd; or [rbx], eax
+        guest.vcpu.state.gprs[Gpr.RDI] = BigInt(DEVICE + 0x100);
+        for (let i = 0; i < 3; i++) {
+          guest.vcpu.assistMem();
+          guest.vcpu.run();
+        }
         expect(objects.size).to.equal(1);
-        // The compiler and the collector have their moments, too.
-        expect(Math.min(...growth), 'bytes for each access').to.be.below(1);
       });
 
       it('get chunks of an access that crosses pages, in the order of the addresses', () => {
@@ -180,6 +162,65 @@ for (const vendor of VENDORS) {
         runInto('8b03');
         expectCode('EBUSY', () => {
           guest.vcpu.assistMem();
+        });
+      });
+
+      for (const [name, close] of [
+        [
+          'the machine',
+          () => {
+            guest.machine.destroy();
+          },
+        ],
+        [
+          'the device',
+          () => {
+            guest.nvmm.close();
+          },
+        ],
+      ] as const) {
+        it(`may close ${name}`, () => {
+          guest.vcpu.configureCallbacks({ mem: close, io: close });
+          for (const code of ['0903', '0fc10b', '0f1003', 'a5', 'ff33']) {
+            runInto(code);
+            guest.vcpu.assistMem();
+            expectCode('ENOENT', () => {
+              guest.vcpu.assistMem();
+            });
+            guest.close();
+            guest = new AssistGuest(vendor, 'long', true);
+            guest.reset();
+            guest.vcpu.configureCallbacks({ mem: close, io: close });
+          }
+          runInto('f36e', ExitReason.IO); // rep outsb
+          guest.vcpu.state.gprs[Gpr.RSI] = BigInt(DATA);
+          guest.vcpu.assistIo();
+          expectCode('ENOENT', () => {
+            guest.vcpu.assistIo();
+          });
+        });
+      }
+
+      it('may take themselves away', () => {
+        const remove = (): void => {
+          guest.vcpu.configureCallbacks({});
+        };
+        guest.vcpu.configureCallbacks({ mem: remove, io: remove });
+        runInto('0903'); // a read, and then a write
+        const before = page();
+        const expectNone = (name: string, action: () => void): void => {
+          expect(expectCode('EINVAL', action).message).to.include(`${name} callback`);
+          expect(page()).to.deep.equal(before);
+        };
+        expectNone('mem', () => {
+          guest.vcpu.assistMem();
+        });
+        guest.reset();
+        guest.vcpu.configureCallbacks({ mem: remove, io: remove });
+        runInto('f36c', ExitReason.IO); // rep insb: five of them
+        before.set(page());
+        expectNone('io', () => {
+          guest.vcpu.assistIo();
         });
       });
 
@@ -436,11 +477,17 @@ for (const vendor of VENDORS) {
         expect(vcpu.state.gprs.slice(0, 3)).to.deep.equal(BigUint64Array.of(5n, 0n, 2n));
       });
 
-      it('skipInstruction goes on behind CPUID, MONITOR, IN and WRMSR', () => {
-        guest.load(bytes('0fa2 0f01c8 ec 0f30'));
+      it('skipInstruction goes on behind CPUID, MONITOR, MWAIT, IN and WRMSR', () => {
+        guest.load(bytes('0fa2 0f01c8 0f01c9 ec 0f30'));
         const { vcpu } = guest;
         vcpu.configureCpuid({ leaf: 0, exit: true });
-        for (const reason of [ExitReason.CPUID, ExitReason.MONITOR, ExitReason.IO, ExitReason.WRMSR]) {
+        for (const reason of [
+          ExitReason.CPUID,
+          ExitReason.MONITOR,
+          ExitReason.MWAIT,
+          ExitReason.IO,
+          ExitReason.WRMSR,
+        ]) {
           expect(vcpu.run()).to.equal(reason);
           vcpu.getState(StateFlag.GPRS);
           vcpu.state.gprs[Gpr.RCX] = 0n;
@@ -511,14 +558,26 @@ for (const vendor of VENDORS) {
       expect(vcpu.state.drs[0]).to.equal(0x1234n);
     });
 
-    it('an instruction in two pages is fetched from both', () => {
-      const at = 0x2000 - 3;
-      guest.memory.bytes.set(bytes('c783 00000000 78563412 f4'), at); // mov dword [rbx], 0x12345678; hlt
-      guest.vcpu.state.gprs[Gpr.RIP] = BigInt(at);
-      guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE);
-      guest.run();
-      expect(guest.accesses).to.deep.equal([{ gpa: DEVICE, write: true, size: 4, data: [0x78, 0x56, 0x34, 0x12] }]);
-    });
+    for (const [name, code, size] of [
+      ['mov dword [rbx], 0x12345678', 'c783 00000000 78563412', 4],
+      ['btr word [fs:rbx], 5', '64 66 0fba33 05', 2],
+      ['lock not byte [rbx]', 'f0 f613', 1],
+      ['movbe [rbx], r8', '4c 0f38f103', 8],
+    ] as const) {
+      it(`an instruction in two pages is fetched from both, wherever it is cut: ${name}`, () => {
+        const instruction = bytes(code);
+        for (let here = 1; here < instruction.length; here++) {
+          guest.reset();
+          const at = 0x2000 - here;
+          guest.memory.bytes.set([...instruction, 0xf4], at);
+          guest.vcpu.state.gprs[Gpr.RIP] = BigInt(at);
+          guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE);
+          guest.run();
+          const { gpa, write, size: written } = guest.accesses.at(-1)!;
+          expect([gpa, write, written], `${here} bytes in the first page`).to.deep.equal([DEVICE, true, size]);
+        }
+      });
+    }
 
     it('an instruction at the very end of memory is not read beyond it', () => {
       const at = DEVICE - 3;
