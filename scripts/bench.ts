@@ -1,5 +1,6 @@
-// What the benchmarks share: building the C++ baselines, medians, and the form of the report.
+// What the benchmarks share: building the C++ baselines, the time of other processes, medians, and the form of the report.
 import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,14 +32,37 @@ export function buildPrograms(names: string[]): string {
   return folder;
 }
 
+/** Whether there is a command of this name. */
+export function isInstalled(command: string): boolean {
+  try {
+    execFileSync('which', [command], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Processor time of all threads of a process in seconds; where the host does not tell it, the time of day. */
+export function timeOf(pid: number): number {
+  try {
+    const tasks = `/proc/${pid}/task`;
+    const ns = readdirSync(tasks).map((task) =>
+      Number(readFileSync(join(tasks, task, 'schedstat'), 'latin1').split(' ')[0]),
+    );
+    return ns.reduce((sum, each) => sum + each, 0) / 1e9;
+  } catch {
+    return performance.now() / 1000;
+  }
+}
+
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Prints the rows as a table, or with --json as one object. */
-export function report(rows: Row[]): void {
+/** Prints the rows as a table, or with --json as one object. @param beside what the baselines are. */
+export function report(rows: Row[], beside = 'C++'): void {
   const machine = {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
@@ -52,7 +76,8 @@ export function report(rows: Row[]): void {
   console.log(`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, ${machine.platform}`);
   const width = Math.max(...rows.map(({ name }) => name.length));
   for (const { name, value, unit, baseline, ratio } of rows) {
-    const compared = baseline === undefined ? '' : `  C++ ${baseline.toFixed(1)} ${unit}  ratio ${ratio!.toFixed(2)}`;
+    const compared =
+      baseline === undefined ? '' : `  ${beside} ${baseline.toFixed(1)} ${unit}  ratio ${ratio!.toFixed(2)}`;
     console.log(`${name.padEnd(width)}  ${value.toFixed(1).padStart(8)} ${unit}${compared}`);
   }
 }

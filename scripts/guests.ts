@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The sources of all guests, as paths from the package's folder. */
 export const guestSources = (): string[] =>
-  ['examples', 'test']
+  ['examples', 'scripts', 'test']
     .flatMap((folder) =>
       readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) => join(folder, path)),
     )
