@@ -20,35 +20,40 @@ const NOWHERE: Window = { page: 0, pages: 0, prot: 0, bytes: new Uint8Array(0), 
 
 /** Finds the memory behind guest-physical page numbers (below 2^31, as the driver allows no more), without a system call. */
 export class GuestMemory {
-  /** Another one after each change of the areas: what was found before is not true any more. */
-  generation = 0;
-  readonly #areas: readonly Area[];
+  readonly #areas: () => readonly Area[];
+  readonly #status: Uint32Array;
   #windows: Window[] = [];
+  #seen = -1; // the generation that the windows are of
   #last = NOWHERE;
 
-  constructor(areas: readonly Area[]) {
+  /** `status`: the native machine's, whose first word changes with the areas, on whichever thread that happens. */
+  constructor(areas: () => readonly Area[], status: Uint32Array) {
     this.#areas = areas;
+    this.#status = status;
   }
 
-  /** To be called after each change of the areas. */
-  changed(): void {
-    this.generation = (this.generation + 1) & 0x7fff_ffff;
-    this.#windows = [];
-    this.#last = NOWHERE;
+  /** Another one after each change of the areas: what was found before is not true any more. */
+  get generation(): number {
+    return this.#status[0]!;
   }
 
   /** The window that holds a page; undefined where the guest has no memory. */
   find(page: number): Window | undefined {
     const last = this.#last;
     const ahead = page - last.page;
-    return ahead >= 0 && ahead < last.pages ? last : this.#search(page);
+    return ahead >= 0 && ahead < last.pages && this.#status[0] === this.#seen ? last : this.#search(page);
   }
 
   #search(page: number): Window | undefined {
+    if (this.#seen !== this.generation) {
+      this.#seen = this.generation; // before the areas are looked at, which may be newer
+      this.#windows = [];
+      this.#last = NOWHERE;
+    }
     const holds = (from: number, pages: number): boolean => page >= from && page < from + pages;
     let window = this.#windows.find((candidate) => holds(candidate.page, candidate.pages));
     if (window === undefined) {
-      const area = this.#areas.find((candidate) => holds(candidate.gpa / 4096, candidate.size / 4096));
+      const area = this.#areas().find((candidate) => holds(candidate.gpa / 4096, candidate.size / 4096));
       if (area === undefined) return undefined;
       window = openWindow(area, page);
       this.#windows.push(window);

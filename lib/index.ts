@@ -1,10 +1,13 @@
 // The package's entry `nvmm`.
 export { openNvmm } from './nvmm.js';
-export type { Capability, MachineInfo, Nvmm, OpenOptions } from './nvmm.js';
-export type { Area, HostAddress, Machine, MapOptions } from './machine.js';
+export type { Capability } from './capability.js';
+export type { MachineInfo, Nvmm, OpenOptions } from './nvmm.js';
+export { attachMachine } from './machine.js';
+export type { Area, HostAddress, Machine, MapOptions, SharedMachine } from './machine.js';
 export { Prot } from './memory.js';
 export type { HostMemory } from './memory.js';
 export type { CpuidConfiguration, CpuidRegisters, Vcpu } from './vcpu.js';
+export type { VcpuStats } from './stats.js';
 export type { VcpuEvent } from './event.js';
 export { ExitReason, exitReasonName } from './exit.js';
 export type { Exit, ExitObject } from './exit.js';

@@ -1,10 +1,11 @@
 import { isMainThread } from 'node:worker_threads';
 import { integer, options, pageMultiple } from './arguments.js';
 import { check, checked, NvmmError, requestError } from './errors.js';
+import { readCapability, type Capability } from './capability.js';
+import { errnoNumber } from './errno.js';
 import { GuestMemory } from './guest-memory.js';
 import { HostMemory, Prot } from './memory.js';
-import type { NativeMachine } from './native.js';
-import type { Capability } from './nvmm.js';
+import { nativeModule, type NativeMachine, type NativeMemory, type NativeVcpu } from './native.js';
 import { Vcpu } from './vcpu.js';
 
 /** A range of guest-physical memory that is backed by a host memory. */
@@ -36,7 +37,37 @@ export interface MapOptions {
   prot?: number;
 }
 
+const EEXIST = errnoNumber('EEXIST');
+const ESRCH = errnoNumber('ESRCH');
+
 const PROT_ALL = Prot.READ | Prot.WRITE | Prot.EXEC;
+
+/** What `machine.share()` gives: plain data to be posted to a Worker of the same process, for `attachMachine()`. */
+export interface SharedMachine {
+  readonly nvmmMachine: number;
+  readonly pid: number;
+}
+
+/**
+ * The machine of another thread, from what its `machine.share()` gave. It is the same machine, with the same memory: see
+ * `docs/running.md` for what belongs to whom. It lives as long as one thread has it; {@link Machine.destroy} destroys it for
+ * all of them.
+ *
+ * @throws NvmmError ENOENT if it is gone; EINVAL in another process.
+ */
+export function attachMachine(shared: SharedMachine): Machine {
+  const given = options('shared', shared, ['nvmmMachine', 'pid']);
+  const key = integer('shared.nvmmMachine', given.nvmmMachine, 1, Number.MAX_SAFE_INTEGER);
+  if (given.pid !== process.pid) {
+    throw new NvmmError(
+      'EINVAL',
+      'attachMachine',
+      'The machine is shared by another process: only threads can share one.',
+    );
+  }
+  const native = checked(nativeModule().attach(key), 'attachMachine');
+  return new Machine(native, readCapability(native), () => undefined);
+}
 
 /**
  * A virtual machine: `struct nvmm_machine`, from `nvmm.createMachine()`. It lives until {@link destroy}, the end of its
@@ -48,9 +79,13 @@ export class Machine implements Disposable {
   readonly #native: NativeMachine;
   readonly #capability: Capability;
   readonly #onDestroy: () => void;
-  readonly #areas: Area[] = [];
+  readonly #status: Uint32Array;
+  #areas: readonly Area[] = [];
+  #areasOf = 0; // the generation of #areas
+  // Areas that other threads have mapped name their memory by its id.
+  readonly #memories = new Map<number, WeakRef<HostMemory>>();
   /** @internal The areas' memory, for the assists. */
-  readonly guestMemory = new GuestMemory(this.#areas);
+  readonly guestMemory: GuestMemory;
   #lastArea: Area | undefined;
   readonly #vcpus = new Map<number, Vcpu>();
   #destroyed = false;
@@ -61,21 +96,70 @@ export class Machine implements Disposable {
     this.#native = native;
     this.#capability = capability;
     this.#onDestroy = onDestroy;
+    this.#status = new Uint32Array(native.status);
+    this.guestMemory = new GuestMemory(() => this.areas, this.#status);
   }
 
-  /** Whether {@link destroy} has been called. */
+  /** Whether {@link destroy} has been called, on any thread. */
   get destroyed(): boolean {
-    return this.#destroyed;
+    return this.#destroyed || this.#status[1] !== 0;
   }
 
-  /** The VCPUs that exist, by id. */
+  /** The VCPUs that this thread has created or attached, by id. */
   get vcpus(): ReadonlyMap<number, Vcpu> {
     return this.#vcpus;
   }
 
   /** What is mapped where in the guest, in the order of mapping. */
   get areas(): readonly Area[] {
+    if (this.#areasOf !== this.#status[0]) this.#readAreas();
     return this.#areas;
+  }
+
+  #readAreas(): void {
+    this.#areasOf = this.#status[0]!; // before the areas are read, which may be newer
+    this.#lastArea = undefined;
+    const fields = this.#native.areas();
+    const areas: Area[] = [];
+    for (let i = 0; i < fields.length; i += 5) {
+      const [id, offset, gpa, size, prot] = fields.subarray(i, i + 5) as unknown as [
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
+      const memory = this.#memories.get(id)?.deref() ?? this.#attachMemory(id);
+      if (memory !== undefined) areas.push({ memory, offset, gpa, size, prot });
+    }
+    this.#areas = areas;
+    for (const [id, weak] of this.#memories) {
+      const memory = weak.deref();
+      memory?.follow();
+      if (memory === undefined || memory.freed) this.#memories.delete(id);
+    }
+  }
+
+  #attachMemory(id: number): HostMemory | undefined {
+    const native = this.#native.memory(id);
+    return typeof native === 'number' ? undefined : this.#newMemory(native);
+  }
+
+  #newMemory(native: NativeMemory): HostMemory {
+    const memory = new HostMemory(this, native);
+    this.#memories.set(native.id, new WeakRef(memory));
+    return memory;
+  }
+
+  /**
+   * A handle of this machine to be posted to Workers, which get the machine itself from it by `attachMachine()`. It does not
+   * keep the machine alive.
+   *
+   * @throws NvmmError ENOENT if the machine is destroyed.
+   */
+  share(): SharedMachine {
+    if (this.destroyed) throw new NvmmError('ENOENT', 'share', 'The machine is destroyed.');
+    return { nvmmMachine: this.#native.key, pid: process.pid };
   }
 
   /**
@@ -94,11 +178,7 @@ export class Machine implements Disposable {
    */
   allocate(size: number): HostMemory {
     pageMultiple('size', size, 4096, this.#capability.maxRam);
-    const native = checked(this.#native.allocate(size), 'NVMM_IOC_HVA_MAP');
-    const memory = new HostMemory(this, native, size, () => {
-      this.#forget(memory);
-    });
-    return memory;
+    return this.#newMemory(checked(this.#native.allocate(size), 'NVMM_IOC_HVA_MAP'));
   }
 
   /**
@@ -119,22 +199,24 @@ export class Machine implements Disposable {
     if ((prot & Prot.READ) === 0) {
       throw new RangeError('prot must contain Prot.READ: Intel processors have no memory that cannot be read.');
     }
-    if (memory.machine !== this || memory.freed) {
+    if (memory.machine.#native.key !== this.#native.key || memory.freed) {
       throw new NvmmError('EINVAL', 'NVMM_IOC_GPA_MAP', 'The memory is freed, or was allocated for another machine.');
     }
-    const overlapping = this.#areas.find((area) => gpa < area.gpa + area.size && area.gpa < gpa + size);
-    if (overlapping !== undefined) {
-      const range = `0x${overlapping.gpa.toString(16)} to 0x${(overlapping.gpa + overlapping.size).toString(16)}`;
-      throw new NvmmError(
-        'EINVAL',
-        'NVMM_IOC_GPA_MAP',
-        `The guest has memory from ${range} already: unmapGpa() it first.`,
-      );
-    }
-    const area: Area = { memory, offset, gpa, size, prot };
-    check(memory.mapInto(area), 'NVMM_IOC_GPA_MAP');
-    this.#areas.push(area);
-    this.#areasChanged();
+    const errno = memory.mapInto({ offset, gpa, size, prot });
+    if (errno === EEXIST) throw this.#overlap(gpa, size);
+    check(errno, 'NVMM_IOC_GPA_MAP');
+  }
+
+  #overlap(gpa: number, size: number): NvmmError {
+    const area = this.areas.find((other) => gpa < other.gpa + other.size && other.gpa < gpa + size);
+    const from = area?.gpa ?? gpa;
+    const end = from + (area?.size ?? size);
+    const range = `0x${from.toString(16)} to 0x${end.toString(16)}`;
+    return new NvmmError(
+      'EINVAL',
+      'NVMM_IOC_GPA_MAP',
+      `The guest has memory from ${range} already: unmapGpa() it first.`,
+    );
   }
 
   /**
@@ -146,35 +228,12 @@ export class Machine implements Disposable {
    */
   unmapGpa(gpa: number, size?: number): void {
     integer('gpa', gpa, 0, this.#capability.maxRam);
-    if (size !== undefined) integer('size', size, 0, this.#capability.maxRam);
-    const index = this.#areas.findIndex((area) => area.gpa === gpa && (size === undefined || area.size === size));
-    const area = this.#areas[index];
-    if (area === undefined) {
+    if (size !== undefined) integer('size', size, 1, this.#capability.maxRam);
+    const errno = this.#native.unmapGpa(gpa, size ?? 0);
+    if (errno === ESRCH) {
       throw new NvmmError('ESRCH', 'NVMM_IOC_GPA_UNMAP', 'Exactly this range is not mapped: see machine.areas.');
     }
-    this.#unmap(area);
-    this.#areas.splice(index, 1);
-    this.#areasChanged();
-  }
-
-  #areasChanged(): void {
-    this.#lastArea = undefined;
-    this.guestMemory.changed();
-  }
-
-  #unmap(area: Area): void {
-    const atEnd = area.gpa + area.size === this.#capability.maxRam;
-    const size = atEnd ? area.size - 4096 : area.size;
-    if (size > 0) check(this.#native.unmapGpa(area.gpa, size), 'NVMM_IOC_GPA_UNMAP');
-  }
-
-  /** Removes the areas of a memory that has been freed. */
-  #forget(memory: HostMemory): void {
-    for (const area of this.#areas.filter((candidate) => candidate.memory === memory)) {
-      if (!this.#destroyed) this.#unmap(area);
-      this.#areas.splice(this.#areas.indexOf(area), 1);
-    }
-    this.#areasChanged();
+    check(errno, 'NVMM_IOC_GPA_UNMAP');
   }
 
   /**
@@ -186,7 +245,8 @@ export class Machine implements Disposable {
     integer('gpa', gpa, 0, Number.MAX_SAFE_INTEGER);
     const holds = (candidate: Area | undefined): boolean =>
       candidate !== undefined && gpa >= candidate.gpa && gpa < candidate.gpa + candidate.size;
-    const area = holds(this.#lastArea) ? this.#lastArea : this.#areas.find(holds);
+    const areas = this.areas;
+    const area = holds(this.#lastArea) ? this.#lastArea : areas.find(holds);
     if (area === undefined) {
       throw new NvmmError('ENOENT', 'nvmm_gpa_to_hva', `The guest has no memory at 0x${gpa.toString(16)}.`);
     }
@@ -204,21 +264,38 @@ export class Machine implements Disposable {
     integer('id', id, 0, this.#capability.maxVcpus - 1);
     const hasStopField = this.#capability.version >= 2;
     const native = checked(this.#native.createVcpu(id, hasStopField, !isMainThread), 'NVMM_IOC_VCPU_CREATE');
-    const vcpu = new Vcpu(this, id, native, () => this.#vcpus.delete(id));
+    return this.#newVcpu(id, native);
+  }
+
+  /**
+   * The VCPU that another thread of a shared machine has created: any thread may run it, one at a time.
+   *
+   * @throws NvmmError ENOENT if there is none of this id.
+   */
+  attachVcpu(id: number): Vcpu {
+    integer('id', id, 0, this.#capability.maxVcpus - 1);
+    const known = this.#vcpus.get(id);
+    if (known !== undefined && !known.destroyed) return known;
+    return this.#newVcpu(id, checked(this.#native.vcpu(id, !isMainThread), 'attachVcpu'));
+  }
+
+  #newVcpu(id: number, native: NativeVcpu): Vcpu {
+    const vcpu = new Vcpu(this, id, native, () => {
+      if (this.#vcpus.get(id) === vcpu) this.#vcpus.delete(id);
+    });
     this.#vcpus.set(id, vcpu);
     return vcpu;
   }
 
   /**
    * nvmm_machine_destroy: stops the VCPUs that run, waits for them, and gives the machine back. Its memories stay
-   * readable until they are freed. Harmless when repeated.
+   * readable until they are freed. Harmless when repeated. A shared machine is destroyed for all threads: what they run ends
+   * with STOPPED, and answers ENOENT from then on.
    */
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
     for (const vcpu of [...this.#vcpus.values()]) vcpu.destroy();
-    this.#areas.length = 0;
-    this.#areasChanged();
     const errno = this.#native.destroy();
     this.#onDestroy();
     if (errno !== 0) throw requestError(errno, 'NVMM_IOC_MACHINE_DESTROY');

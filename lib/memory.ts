@@ -17,19 +17,17 @@ export class HostMemory implements Disposable {
   /** In bytes. */
   readonly size: number;
   readonly #native: NativeMemory;
-  readonly #onFree: () => void;
   #bytes: Uint8Array | undefined;
   #freed = false;
 
   /** @internal */
-  constructor(machine: Machine, native: NativeMemory, size: number, onFree: () => void) {
+  constructor(machine: Machine, native: NativeMemory) {
     this.machine = machine;
-    this.size = size;
+    this.size = native.size;
     this.#native = native;
-    this.#onFree = onFree;
   }
 
-  /** Whether {@link free} has been called. */
+  /** Whether {@link free} has been called, on this thread. */
   get freed(): boolean {
     return this.#freed;
   }
@@ -64,6 +62,9 @@ export class HostMemory implements Disposable {
    * nvmm_hva_unmap. Takes the memory from the guest wherever it is mapped and gives it back to the system; every array
    * over it has length 0 then. Harmless when repeated.
    *
+   * Of a shared machine's memory, arrays that other threads have over it stay readable: each of them lets go when it next
+   * looks at the machine's areas, and the last one gives the memory back.
+   *
    * @throws NvmmError EBUSY while a VCPU of the machine runs.
    */
   free(): void {
@@ -71,15 +72,19 @@ export class HostMemory implements Disposable {
     check(this.#native.free(), 'NVMM_IOC_HVA_UNMAP');
     this.#freed = true;
     this.#bytes = undefined;
-    this.#onFree();
   }
 
   [Symbol.dispose](): void {
     this.free();
   }
 
+  /** @internal Lets go of a memory that another thread has freed. */
+  follow(): void {
+    if (this.#native.freed()) this.free();
+  }
+
   /** @internal GPA_MAP of a part of this memory: the errno. */
-  mapInto(area: Area): number {
+  mapInto(area: Omit<Area, 'memory'>): number {
     return this.#native.map(area.offset, area.gpa, area.size, area.prot);
   }
 }

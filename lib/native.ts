@@ -16,24 +16,41 @@ export interface NativeFile {
   capability(into: Uint8Array): Errno;
   /** CTL(MACH_INFO) into 32 bytes. */
   machineInfo(id: number, into: Uint8Array): Errno;
-  createMachine(): NativeMachine | Errno;
+  /** `maxRam`: of the capability. */
+  createMachine(maxRam: number): NativeMachine | Errno;
   close(): Errno;
 }
 
 export interface NativeMachine {
   readonly id: number;
+  /** What `attach` of another environment finds the machine by. */
+  readonly key: number;
+  /** Two Uint32: the generation of the areas, and whether the machine is destroyed. Other threads write here. */
+  readonly status: ArrayBuffer;
+  capability(into: Uint8Array): Errno;
   configure(op: number): Errno;
   allocate(size: number): NativeMemory | Errno;
+  /** A memory that is mapped, for this environment. */
+  memory(id: number): NativeMemory | Errno;
+  /** For each area the memory's id, offset, gpa, size, prot. */
+  areas(): Float64Array;
+  /** `size` 0: whatever its size. */
   unmapGpa(gpa: number, size: number): Errno;
   /** `watch`: its runs are interrupted from time to time, so that a Worker which runs it can be terminated. */
   createVcpu(id: number, hasStopField: boolean, watch: boolean): NativeVcpu | Errno;
+  /** A VCPU that another environment has created, for this one. */
+  vcpu(id: number, watch: boolean): NativeVcpu | Errno;
   destroy(): Errno;
 }
 
 export interface NativeMemory {
+  readonly id: number;
+  readonly size: number;
   /** A buffer over a part of the memory; free() detaches it. */
   view(offset: number, length: number): ArrayBuffer;
   map(offset: number, gpa: number, size: number, prot: number): Errno;
+  /** Whether this or another environment has freed it. */
+  freed(): boolean;
   free(): Errno;
 }
 
@@ -42,6 +59,11 @@ export interface NativeVcpu {
   readonly comm: ArrayBuffer;
   /** struct nvmm_x86_exit of the last run. */
   readonly exit: ArrayBuffer;
+  /**
+   * Two Uint32: not 0 while the VCPU runs or the result of a run is on its way, and whether it is destroyed; then
+   * BigUint64 counters: 16 of exits by reason, stops, kicks, coalesced writes. Other threads write here.
+   */
+  readonly status: ArrayBuffer;
   readonly run: () => undefined | Errno;
   stop(): undefined;
   /** Begins a run on the VCPU's own thread; `completed` (the first call's, always) is called when it has ended. */
@@ -54,6 +76,8 @@ export interface NativeVcpu {
 export interface NativeModule {
   /** `handle` null opens the kernel's device. */
   open(handle: DeviceHandle | null, path: string, root: boolean): NativeFile | Errno;
+  /** A machine that another environment of this process has opened. */
+  attach(key: number): NativeMachine | Errno;
   /** The interface as it was compiled, for tests. */
   describeAbi(): {
     structs: Record<string, { size: number; align: number }>;

@@ -1,32 +1,11 @@
 import { boolean, integer, oneOf, options, string } from './arguments.js';
+import { number64, readCapability, type Capability } from './capability.js';
 import { check, checked, NvmmError, requestError } from './errors.js';
 import { errnoName } from './errno.js';
 import { Machine } from './machine.js';
 import { MockSystem } from './mock-system.js';
 import { nativeModule, type DeviceHandle, type NativeFile } from './native.js';
-import { CAPABILITY, CAPABILITY_SIZE, MACH_INFO, MACH_INFO_SIZE, STATE_SIZE } from './x86/layout.js';
-
-/** What the kernel offers: `struct nvmm_capability`. */
-export interface Capability {
-  /** Kernel API version, 1 or 2. */
-  readonly version: number;
-  /** Bytes of the register file. */
-  readonly stateSize: number;
-  readonly maxMachines: number;
-  /** VCPUs of one machine. */
-  readonly maxVcpus: number;
-  /** Guest-physical memory of one machine, in bytes. */
-  readonly maxRam: number;
-  /** Bits of the machine parameters that exist (none so far). */
-  readonly machConfSupport: bigint;
-  /** Bit 0: configureCpuid, bit 1: configureTpr. */
-  readonly vcpuConfSupport: bigint;
-  /** The bits that a guest can set in XCR0. */
-  readonly xcr0Mask: bigint;
-  readonly mxcsrMask: number;
-  /** CPUID leaves that can be configured on a VCPU. */
-  readonly confCpuidMaxops: number;
-}
+import { MACH_INFO, MACH_INFO_SIZE, STATE_SIZE } from './x86/layout.js';
 
 /** One line of `nvmm.listMachines()`: `struct nvmm_ctl_mach_info`. */
 export interface MachineInfo {
@@ -109,26 +88,6 @@ function openHint(code: string): string {
   }
 }
 
-const number64 = (view: DataView, offset: number): number => Number(view.getBigUint64(offset, true));
-
-function readCapability(file: NativeFile): Capability {
-  const bytes = new Uint8Array(CAPABILITY_SIZE);
-  check(file.capability(bytes), 'NVMM_IOC_CAPABILITY');
-  const view = new DataView(bytes.buffer);
-  return Object.freeze({
-    version: view.getUint32(CAPABILITY.version, true),
-    stateSize: view.getUint32(CAPABILITY.state_size, true),
-    maxMachines: view.getUint32(CAPABILITY.max_machines, true),
-    maxVcpus: view.getUint32(CAPABILITY.max_vcpus, true),
-    maxRam: number64(view, CAPABILITY.max_ram),
-    machConfSupport: view.getBigUint64(CAPABILITY.mach_conf_support, true),
-    vcpuConfSupport: view.getBigUint64(CAPABILITY.vcpu_conf_support, true),
-    xcr0Mask: view.getBigUint64(CAPABILITY.xcr0_mask, true),
-    mxcsrMask: view.getUint32(CAPABILITY.mxcsr_mask, true),
-    confCpuidMaxops: view.getUint32(CAPABILITY.conf_cpuid_maxops, true),
-  });
-}
-
 /**
  * An open NVMM device: from {@link openNvmm}. It sees the machines created through it, and no others (as root: all). When
  * it is closed, or collected, they are destroyed.
@@ -171,7 +130,7 @@ export class Nvmm implements Disposable {
    * @throws NvmmError ENOBUFS if the system has no machine left.
    */
   createMachine(): Machine {
-    const native = checked(this.#file.createMachine(), 'NVMM_IOC_MACHINE_CREATE');
+    const native = checked(this.#file.createMachine(this.capability.maxRam), 'NVMM_IOC_MACHINE_CREATE');
     const machine = new Machine(native, this.capability, () => this.#machines.delete(machine));
     this.#machines.add(machine);
     return machine;

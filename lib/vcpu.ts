@@ -7,6 +7,7 @@ import { Exit, ExitReason } from './exit.js';
 import type { Machine } from './machine.js';
 import type { Errno, NativeVcpu } from './native.js';
 import { VcpuState } from './state.js';
+import { readStats, STATUS_BUSY, STATUS_DESTROYED, type VcpuStats } from './stats.js';
 import { COMM, CONF_CPUID, CONF_CPUID_SIZE, CONF_TPR_SIZE } from './x86/layout.js';
 import { Assists, type GuestPhysical } from './x86/assists.js';
 import type { Callbacks } from './x86/callbacks.js';
@@ -57,6 +58,7 @@ export class Vcpu implements Disposable {
   readonly #run: () => undefined | Errno;
   readonly #comm: Uint32Array;
   readonly #reason: Int32Array;
+  readonly #status: Uint32Array;
   readonly #event: EventSlot;
   readonly #onDestroy: () => void;
   readonly #completed: (error: Errno) => void;
@@ -74,6 +76,7 @@ export class Vcpu implements Disposable {
     this.exit = new Exit(native.exit);
     this.#comm = new Uint32Array(native.comm);
     this.#reason = new Int32Array(native.exit);
+    this.#status = new Uint32Array(native.status);
     this.#event = new EventSlot(native.comm);
     this.#onDestroy = onDestroy;
     const weak = new WeakRef(this);
@@ -83,14 +86,19 @@ export class Vcpu implements Disposable {
     };
   }
 
-  /** Whether {@link destroy} has been called. */
+  /** Whether {@link destroy} has been called, on any thread. */
   get destroyed(): boolean {
-    return this.#destroyed;
+    return this.#destroyed || this.#status[STATUS_DESTROYED] !== 0;
   }
 
-  /** An asynchronous run is under way. */
+  /** An asynchronous run is under way, or another thread runs the VCPU. */
   get running(): boolean {
-    return this.#pending !== undefined;
+    return this.#status[STATUS_BUSY] !== 0;
+  }
+
+  /** What has happened to this VCPU so far, on all threads. A copy. */
+  get stats(): VcpuStats {
+    return readStats(this.#native.status);
   }
 
   /** An injected event waits for the next run: by {@link inject}, or by an assist that met a fault. */
@@ -99,8 +107,11 @@ export class Vcpu implements Disposable {
   }
 
   #requireIdle(operation: string): void {
-    if (this.#destroyed) throw requestError(ENOENT, operation);
-    if (this.#pending !== undefined) throw requestError(EBUSY, operation);
+    if (this.destroyed) {
+      this.destroy(); // detaches the views, if another thread has destroyed it
+      throw requestError(ENOENT, operation);
+    }
+    if (this.running) throw requestError(EBUSY, operation);
   }
 
   /**
@@ -215,7 +226,7 @@ export class Vcpu implements Disposable {
     const pending = this.#pending;
     this.#pending = undefined;
     underWay.delete(this);
-    const errno = this.#destroyed ? ENOENT : error;
+    const errno = this.destroyed ? ENOENT : error;
     if (errno === 0) pending?.resolve(this.#reason[0]!);
     else pending?.reject(requestError(errno, 'NVMM_IOC_VCPU_RUN'));
   }
@@ -429,7 +440,7 @@ export class Vcpu implements Disposable {
 
   /** What `console.log(vcpu)` shows: what is known of the registers without a system call. */
   [inspect.custom](): string {
-    if (this.#destroyed) return `Vcpu ${this.id} (destroyed)`;
+    if (this.destroyed) return `Vcpu ${this.id} (destroyed)`;
     const cached = this.#comm[COMM.state_cached / 4]!;
     const needed = StateFlag.GPRS | StateFlag.SEGS | StateFlag.CRS | StateFlag.MSRS;
     if (this.running || (cached & needed) !== needed) return `Vcpu ${this.id} (getState() first to see its registers)`;

@@ -5,6 +5,9 @@
 
 #include <napi.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "objects.h"
 
 namespace nvmm {
@@ -12,7 +15,8 @@ namespace nvmm {
 Napi::Value bind(Napi::Env env, std::shared_ptr<File> file);
 Napi::Value bind(Napi::Env env, std::shared_ptr<Machine> machine);
 Napi::Value bind(Napi::Env env, std::shared_ptr<Memory> memory);
-Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu);
+// `watch`: see Kicker::add.
+Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch);
 
 // What the compiled code says of every struct, field, mask and request: { structs, bits, ioctls }.
 Napi::Value describeAbi(const Napi::CallbackInfo& info);
@@ -29,6 +33,14 @@ Napi::ArrayBuffer viewOf(Napi::Env env, void* data, size_t size, std::shared_ptr
 template <typename Method>
 void define(Napi::Object object, const char* name, Method method) {
   object.Set(name, Napi::Function::New(object.Env(), std::move(method), name));
+}
+
+inline Napi::Value copyCapability(const Napi::CallbackInfo& info, File& file) {
+  abi::nvmm_capability capability = {};
+  const int error = file.capability(&capability);
+  auto into = info[0].As<Napi::Uint8Array>();
+  if (error == 0) memcpy(into.Data(), &capability, std::min(into.ByteLength(), sizeof capability));
+  return Napi::Number::New(info.Env(), error);
 }
 
 inline uint64_t integer(const Napi::Value& value) {

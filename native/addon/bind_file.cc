@@ -9,13 +9,7 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<File> file) {
   auto object = Napi::Object::New(env);
 
   // capability(into: Uint8Array of 104 bytes)
-  define(object, "capability", [file](const Napi::CallbackInfo& info) {
-    abi::nvmm_ioc_capability argument = {};
-    const int error = file->ioctl(abi::NVMM_IOC_CAPABILITY, &argument);
-    auto into = info[0].As<Napi::Uint8Array>();
-    if (error == 0) memcpy(into.Data(), &argument.cap, std::min(into.ByteLength(), sizeof argument.cap));
-    return Napi::Number::New(info.Env(), error);
-  });
+  define(object, "capability", [file](const Napi::CallbackInfo& info) { return copyCapability(info, *file); });
 
   // machineInfo(id, into: Uint8Array of 32 bytes)
   define(object, "machineInfo", [file](const Napi::CallbackInfo& info) {
@@ -27,9 +21,10 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<File> file) {
     return Napi::Number::New(info.Env(), error);
   });
 
+  // createMachine(maxRam) -> machine
   define(object, "createMachine", [file](const Napi::CallbackInfo& info) -> Napi::Value {
     std::shared_ptr<Machine> machine;
-    const int error = Machine::create(file, &machine);
+    const int error = Machine::create(file, integer(info[0]), &machine);
     if (error != 0) return Napi::Number::New(info.Env(), error);
     return bind(info.Env(), std::move(machine));
   });

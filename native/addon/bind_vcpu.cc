@@ -1,4 +1,5 @@
 #include "bind.h"
+#include "kicker.h"
 #include "runner.h"
 
 namespace nvmm {
@@ -43,14 +44,19 @@ int stop(const Bound& bound) {
 
 }  // namespace
 
-Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu) {
+Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
+  Kicker::instance().add(vcpu, watch);
   auto object = Napi::Object::New(env);
 
-  // comm: the comm page, detached by destroy(). exit: the 64 bytes of the last exit.
+  // comm: the comm page, detached by destroy(). exit: the 64 bytes of the last exit. status: two Uint32, 0 if nobody
+  // runs the VCPU and whether it is destroyed, then BigUint64 counters of exits by reason, stops, kicks, coalesced
+  // writes.
   const auto comm = viewOf(env, vcpu->commPage(), abi::kPageSize, vcpu);
   const auto weakComm = std::make_shared<Napi::Reference<Napi::ArrayBuffer>>(Napi::Weak(comm));
   object.Set("comm", comm);
   object.Set("exit", viewOf(env, &vcpu->argument()->exit, sizeof(abi::nvmm_x86_exit), vcpu->argument()));
+
+  object.Set("status", viewOf(env, vcpu->status().get(), sizeof(Vcpu::Status), vcpu->status()));
 
   defineHot<run>(object, "run", vcpu);
   defineHot<stop>(object, "stop", vcpu);

@@ -15,6 +15,13 @@ int File::ioctl(uint32_t request, void* argument) {
   return open_ ? device_->ioctl(fd_, request, argument) : netbsd::kBADF;
 }
 
+int File::capability(abi::nvmm_capability* capability) {
+  abi::nvmm_ioc_capability argument = {};
+  const int error = ioctl(abi::NVMM_IOC_CAPABILITY, &argument);
+  if (error == netbsd::kOK) *capability = argument.cap;
+  return error;
+}
+
 int File::mapComm(uint64_t offset, void** page) {
   std::shared_lock<std::shared_mutex> guard(lock_);
   return open_ ? device_->mapComm(fd_, offset, page) : netbsd::kBADF;
@@ -30,7 +37,7 @@ int File::machineInfo(abi::nvmm_ctl_mach_info* info) {
     }
   }
   abi::nvmm_ioc_ctl argument = {abi::NVMM_CTL_MACH_INFO, info, sizeof *info};
-  if (own) return own->exclusively(abi::NVMM_IOC_CTL, &argument, [] {});
+  if (own) return own->exclusively([&] { return own->ioctl(abi::NVMM_IOC_CTL, &argument); });
   const Kicker::Yield yield;
   return ioctl(abi::NVMM_IOC_CTL, &argument);
 }

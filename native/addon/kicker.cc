@@ -44,7 +44,12 @@ void Kicker::forgetDead() {
 void Kicker::add(const std::shared_ptr<Vcpu>& vcpu, bool watch) {
   std::lock_guard<std::mutex> guard(lock_);
   forgetDead();
-  entries_.push_back({vcpu, watch, 0});
+  const auto known =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.vcpu.lock() == vcpu; });
+  if (known == entries_.end())
+    entries_.push_back({vcpu, watch, 0});
+  else
+    known->watch |= watch;
   if (watch) wakeUp();
 }
 

@@ -16,8 +16,8 @@ class Kicker {
  public:
   static Kicker& instance();
 
-  // Must be told of every VCPU once. `watch`: its runs are ended with NONE from time to time, since JavaScript's own
-  // means to end a Worker take effect only between runs.
+  // Must be told of every VCPU, by each environment that gets it. `watch`: its runs are ended with NONE from time to
+  // time, since JavaScript's own means to end a Worker take effect only between runs.
   void add(const std::shared_ptr<Vcpu>& vcpu, bool watch);
 
   // Kicks a VCPU that was stopped until the run in progress has ended.

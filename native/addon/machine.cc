@@ -1,6 +1,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "kicker.h"
 #include "objects.h"
@@ -9,15 +10,27 @@ namespace nvmm {
 
 namespace {
 
-template <typename T>
-void addTo(std::vector<std::weak_ptr<T>>& list, const std::shared_ptr<T>& object) {
-  list.erase(std::remove_if(list.begin(), list.end(), [](const auto& weak) { return weak.expired(); }), list.end());
-  list.push_back(object);
+// The machines that are named to other environments, by key. Never destroyed, as threads may outlast the process's
+// static objects.
+struct Names {
+  std::mutex lock;
+  uint64_t last = 0;
+  std::unordered_map<uint64_t, std::weak_ptr<Machine>> machines;
+};
+
+Names& names() {
+  static auto* names = new Names();
+  return *names;
+}
+
+uint64_t newKey() {
+  std::lock_guard<std::mutex> guard(names().lock);
+  return ++names().last;
 }
 
 }  // namespace
 
-int Machine::create(std::shared_ptr<File> file, std::shared_ptr<Machine>* machine) {
+int Machine::create(std::shared_ptr<File> file, uint64_t maxRam, std::shared_ptr<Machine>* machine) {
   abi::nvmm_ioc_machine_create argument = {};
   int error;
   {
@@ -25,13 +38,30 @@ int Machine::create(std::shared_ptr<File> file, std::shared_ptr<Machine>* machin
     error = file->ioctl(abi::NVMM_IOC_MACHINE_CREATE, &argument);
   }
   if (error != 0) return error;
-  machine->reset(new Machine(file, argument.machid));
+  machine->reset(new Machine(file, argument.machid, maxRam));
+  {
+    std::lock_guard<std::mutex> guard(names().lock);
+    names().machines.emplace((*machine)->key(), *machine);
+  }
   std::lock_guard<std::mutex> guard(file->machinesLock_);
   addTo(file->machines_, *machine);
   return netbsd::kOK;
 }
 
+Machine::Machine(std::shared_ptr<File> file, uint32_t id, uint64_t maxRam)
+    : file_(std::move(file)), id_(id), maxRam_(maxRam), key_(newKey()) {}
+
+std::shared_ptr<Machine> Machine::find(uint64_t key) {
+  std::lock_guard<std::mutex> guard(names().lock);
+  const auto found = names().machines.find(key);
+  return found == names().machines.end() ? nullptr : found->second.lock();
+}
+
 Machine::~Machine() {
+  {
+    std::lock_guard<std::mutex> guard(names().lock);
+    names().machines.erase(key_);
+  }
   destroy();
   for (const auto& [base, size] : orphans_) munmap(base, size);
 }
@@ -39,13 +69,16 @@ Machine::~Machine() {
 int Machine::destroy() {
   {
     std::unique_lock<std::shared_mutex> guard(ioctlLock_);
-    if (destroyed_) return netbsd::kOK;
-    destroyed_ = true;
+    if (destroyed()) return netbsd::kOK;
+    status_->destroyed = 1;
   }
   std::vector<std::weak_ptr<Vcpu>> vcpus;
+  std::vector<Area> areas;  // may hold the last reference to a memory, which needs the lock to go
   {
     std::lock_guard<std::mutex> guard(lock_);
     vcpus.swap(vcpus_);
+    areas.swap(areas_);
+    status_->generation++;
   }
   for (const auto& weak : vcpus) {
     if (const auto vcpu = weak.lock()) vcpu->retire();
@@ -59,39 +92,94 @@ int Machine::configure(uint64_t op) {
   return ioctl(abi::NVMM_IOC_MACHINE_CONFIGURE, &argument);
 }
 
-int Machine::mapGpa(const Memory& memory, uint64_t offset, uint64_t gpa, uint64_t size, int prot) {
-  const uint64_t hva = reinterpret_cast<uintptr_t>(memory.base()) + offset;
-  abi::nvmm_ioc_gpa_map argument = {id_, hva, gpa, size, prot};
-  return ioctl(abi::NVMM_IOC_GPA_MAP, &argument);
+int Machine::mapGpa(const Area& area) {
+  std::lock_guard<std::mutex> guard(lock_);
+  if (area.memory->freed()) return netbsd::kINVAL;
+  const bool overlaps = std::any_of(areas_.begin(), areas_.end(), [&](const Area& other) {
+    return area.gpa < other.gpa + other.size && other.gpa < area.gpa + area.size;
+  });
+  if (overlaps) return netbsd::kEXIST;
+  const uint64_t hva = reinterpret_cast<uintptr_t>(area.memory->base()) + area.offset;
+  abi::nvmm_ioc_gpa_map argument = {id_, hva, area.gpa, area.size, area.prot};
+  const int error = ioctl(abi::NVMM_IOC_GPA_MAP, &argument);
+  if (error != 0) return error;
+  areas_.push_back(area);
+  status_->generation++;
+  return netbsd::kOK;
+}
+
+int Machine::unmap(const Area& area) {
+  // The driver cannot unmap the very last page: it stays visible to the guest.
+  const uint64_t size = std::min(area.size, maxRam_ - abi::kPageSize - area.gpa);
+  if (size == 0) return netbsd::kOK;
+  abi::nvmm_ioc_gpa_unmap argument = {id_, area.gpa, size};
+  return ioctl(abi::NVMM_IOC_GPA_UNMAP, &argument);
 }
 
 int Machine::unmapGpa(uint64_t gpa, uint64_t size) {
-  abi::nvmm_ioc_gpa_unmap argument = {id_, gpa, size};
-  return ioctl(abi::NVMM_IOC_GPA_UNMAP, &argument);
+  Area unmapped;  // released after the lock, see destroy()
+  std::lock_guard<std::mutex> guard(lock_);
+  const auto found = std::find_if(areas_.begin(), areas_.end(), [&](const Area& area) {
+    return area.gpa == gpa && (size == 0 || area.size == size);
+  });
+  if (found == areas_.end()) return netbsd::kSRCH;
+  const int error = unmap(*found);
+  if (error != 0) return error;
+  unmapped = std::move(*found);
+  areas_.erase(found);
+  status_->generation++;
+  return netbsd::kOK;
+}
+
+void Machine::forget(const Memory& memory) {
+  const auto end = std::remove_if(areas_.begin(), areas_.end(), [&](const Area& area) {
+    return area.memory.get() == &memory && (unmap(area), true);
+  });
+  areas_.erase(end, areas_.end());
+  status_->generation++;
+}
+
+std::vector<Area> Machine::areas() {
+  std::lock_guard<std::mutex> guard(lock_);
+  return areas_;
+}
+
+std::shared_ptr<Memory> Machine::memory(uint32_t id) {
+  for (const Area& area : areas()) {
+    if (area.memory->id() == id) return area.memory;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<Vcpu> Machine::vcpu(uint32_t id) {
+  std::lock_guard<std::mutex> guard(lock_);
+  for (const auto& weak : vcpus_) {
+    auto vcpu = weak.lock();
+    if (vcpu && vcpu->id() == id && !vcpu->destroyed()) return vcpu;
+  }
+  return nullptr;
 }
 
 int Machine::ioctl(uint32_t request, void* argument) {
   std::shared_lock<std::shared_mutex> guard(ioctlLock_);
-  return destroyed_ ? netbsd::kNOENT : file_->ioctl(request, argument);
+  return destroyed() ? netbsd::kNOENT : file_->ioctl(request, argument);
 }
 
-void Machine::add(const std::shared_ptr<Vcpu>& vcpu) {
+int Machine::add(const std::shared_ptr<Vcpu>& vcpu) {
   std::lock_guard<std::mutex> guard(lock_);
+  if (destroyed()) return netbsd::kNOENT;
   addTo(vcpus_, vcpu);
+  return netbsd::kOK;
 }
 
-int Machine::exclusively(uint32_t request, void* argument, const std::function<void()>& prepare) {
+int Machine::exclusively(const std::function<int()>& request) {
   std::lock_guard<std::mutex> guard(lock_);
   exclusive_ = true;  // before the look at the VCPUs, as each of them claims itself before it looks at this
   const bool busy = std::any_of(vcpus_.begin(), vcpus_.end(), [](const auto& weak) {
     const auto vcpu = weak.lock();
     return vcpu && vcpu->running();
   });
-  int error = netbsd::kBUSY;
-  if (!busy) {
-    prepare();
-    error = ioctl(request, argument);
-  }
+  const int error = busy ? netbsd::kBUSY : request();
   exclusive_ = false;
   return error;
 }

@@ -25,8 +25,16 @@ static Napi::Value open(const Napi::CallbackInfo& info) {
   return bind(env, std::move(file));
 }
 
+// attach(key) -> machine: one that another environment opened
+static Napi::Value attach(const Napi::CallbackInfo& info) {
+  auto machine = Machine::find(integer(info[0]));
+  if (!machine || machine->destroyed()) return Napi::Number::New(info.Env(), netbsd::kNOENT);
+  return bind(info.Env(), std::move(machine));
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("open", Napi::Function::New(env, open, "open"));
+  exports.Set("attach", Napi::Function::New(env, attach, "attach"));
   exports.Set("describeAbi", Napi::Function::New(env, describeAbi, "describeAbi"));
   return exports;
 }

@@ -8,6 +8,15 @@
 
 namespace nvmm {
 
+namespace {
+
+// Each counter has one writer at a time: who claimed the VCPU, or holds its lock.
+void increment(std::atomic<uint64_t>& counter) {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
 const std::shared_ptr<RunnerThread>& RunnerThread::current() {
   struct Registration {
     std::shared_ptr<RunnerThread> thread = std::make_shared<RunnerThread>();
@@ -27,8 +36,7 @@ void RunnerThread::ended() {
   alive_ = false;
 }
 
-int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField, bool watch,
-                 std::shared_ptr<Vcpu>* result) {
+int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField, std::shared_ptr<Vcpu>* result) {
   abi::nvmm_ioc_vcpu_create argument = {machine->id(), id};
   int error = machine->ioctl(abi::NVMM_IOC_VCPU_CREATE, &argument);
   if (error != 0) return error;
@@ -38,8 +46,8 @@ int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopFiel
   error = machine->file().mapComm(abi::commOffset(machine->id(), id), &comm);
   if (error != 0) return error;
   vcpu->comm_ = static_cast<abi::nvmm_comm_page_v2*>(comm);
-  machine->add(vcpu);
-  Kicker::instance().add(vcpu, watch);
+  error = machine->add(vcpu);
+  if (error != 0) return error;
   *result = std::move(vcpu);
   return netbsd::kOK;
 }
@@ -61,12 +69,12 @@ Vcpu::~Vcpu() {
 int Vcpu::claim() {
   for (;;) {
     State idle = State::Idle;
-    if (!state_.compare_exchange_strong(idle, State::Running)) return netbsd::kBUSY;
+    if (!status_->state.compare_exchange_strong(idle, State::Running)) return netbsd::kBUSY;
     if (!machine_->exclusive()) break;
     release();
     machine_->waitForExclusive();
   }
-  if (!destroyed_) return netbsd::kOK;
+  if (!destroyed()) return netbsd::kOK;
   release();
   return netbsd::kNOENT;
 }
@@ -83,7 +91,7 @@ int Vcpu::runClaimed() {
   blocksCaller_ = false;
   const int error = enter(RunnerThread::current());
   blocksCaller_ = true;
-  state_.store(State::Delivering, std::memory_order_release);
+  status_->state.store(State::Delivering, std::memory_order_release);
   return error;
 }
 
@@ -94,13 +102,13 @@ int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
   if (stopRequested_.load(std::memory_order_acquire)) {
     consumeStop();
     exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
+    countExit(exit.reason);
     return netbsd::kOK;
   }
   if (thread != runner_) {
     std::lock_guard<std::mutex> guard(lock_);
     runner_ = thread;
   }
-  runs_.store(runs() + 1, std::memory_order_relaxed);
   const int error = machine_->file().run(argument_.get());
   if (error != 0) {
     exit = previous;
@@ -112,7 +120,27 @@ int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
     consumeStop();
     exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
   }
+  countExit(exit.reason);
   return netbsd::kOK;
+}
+
+void Vcpu::countExit(uint64_t reason) {
+  size_t slot = kReasons - 1;
+  if (reason <= abi::NVMM_VCPU_EXIT_IO)
+    slot = reason;
+  else if (reason - 0x1000 < 5)
+    slot = 3 + (reason - 0x1000);
+  else if (reason - 0x2000 < 5)
+    slot = 8 + (reason - 0x2000);
+  else if (reason + 2 < 2)
+    slot = 13 + (reason + 2);
+  increment(status_->exits[slot]);
+}
+
+uint64_t Vcpu::runs() const {
+  uint64_t sum = 0;
+  for (const auto& count : status_->exits) sum += count.load(std::memory_order_relaxed);
+  return sum;
 }
 
 void Vcpu::storeStop(int32_t value) {
@@ -129,6 +157,7 @@ void Vcpu::stop() {
   {
     std::lock_guard<std::mutex> guard(lock_);
     stopRequested_ = true;
+    increment(status_->stops);
     storeStop(1);
   }
   if (!running()) return;
@@ -138,7 +167,9 @@ void Vcpu::stop() {
 
 void Vcpu::kick() {
   std::lock_guard<std::mutex> guard(lock_);
-  if (running() && runner_) runner_->kick(machine_->file());
+  if (!running() || !runner_) return;
+  increment(status_->kicks);
+  runner_->kick(machine_->file());
 }
 
 template <typename Request>
@@ -166,19 +197,22 @@ int Vcpu::configure(uint64_t op, void* conf) {
 }
 
 void Vcpu::retire() {
-  destroyed_ = true;
+  status_->destroyed = 1;
   interrupt();
 }
 
-void Vcpu::interrupt() {
+bool Vcpu::interrupt(std::chrono::milliseconds patience) {
+  const auto end = std::chrono::steady_clock::now() + patience;
   while (running()) {
+    if (std::chrono::steady_clock::now() > end) return false;
     stop();
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
+  return true;
 }
 
 int Vcpu::destroy() {
-  if (destroyed_) return netbsd::kOK;
+  if (destroyed()) return netbsd::kOK;
   retire();
   abi::nvmm_ioc_vcpu_destroy argument = {machine_->id(), id_};
   return machine_->ioctl(abi::NVMM_IOC_VCPU_DESTROY, &argument);

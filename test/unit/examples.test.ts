@@ -21,6 +21,17 @@ describe('the examples', () => {
     expect(stdout).to.include(`= ${x} `);
   });
 
+  it('workers has two processors and a device in three Workers', async () => {
+    const { status, stdout, stderr } = await node(['dist/examples/workers/workers.js']);
+    expect(stderr).to.equal('');
+    expect(status).to.equal(0);
+    // In and out for each character, an in for the end of each text.
+    const exits = ['two processors, ', 'one device'].map((text) => String(2 * text.length + 1));
+    expect(stdout).to.match(
+      new RegExp(`^TWO PROCESSORS, ONE DEVICE\n\\(ran on: \\w+; exits: ${exits.join(' \\+ ')}\\)\n$`),
+    );
+  });
+
   it('probe tells what the device offers', async () => {
     const { stdout } = await node(['dist/examples/probe/probe.js']);
     expect(stdout)
