@@ -1,5 +1,5 @@
 // Runs TypeScript that was compiled, or a snippet, in a process of its own.
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export const packageFolder = fileURLToPath(new URL('../../..', import.meta.url));
@@ -11,19 +11,37 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs `node` with `args` in the package's folder until it ends. */
-export function node(args: string[], env: Record<string, string> = {}): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: packageFolder, env: { ...process.env, ...env } });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+export interface Started {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly ended: Promise<Ended>;
+}
+
+/** Starts a program in the package's folder, or in `cwd`. */
+export function start(
+  program: string,
+  args: readonly string[],
+  { env = {}, cwd = packageFolder }: { env?: Record<string, string>; cwd?: string } = {},
+): Started {
+  const child = spawn(program, args, { cwd, env: { ...process.env, ...env } });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const ended = new Promise<Ended>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (status, signal) => {
       resolve({ status, signal, stdout, stderr });
     });
   });
+  return { child, ended };
+}
+
+/** Runs `node` with `args` in the package's folder until it ends. */
+export function node(args: readonly string[], env: Record<string, string> = {}, input = ''): Promise<Ended> {
+  const { child, ended } = start(process.execPath, args, { env });
+  child.stdin.on('error', () => undefined); // it need not read it
+  child.stdin.end(input);
+  return ended;
 }
 
 /** Runs an ES module's text, with the package's names and the test guests at hand. */

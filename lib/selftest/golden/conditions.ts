@@ -44,6 +44,10 @@ function hasFeature(host: Host, name: string): boolean | undefined {
   return answer;
 }
 
+/** It opens the node for writing, or another one. */
+const asksForRoot = ({ op, minor, flags }: Step): boolean =>
+  Boolean(minor) || (op === 'open' && /WRONLY|RDWR|^0x/.test(String(flags)));
+
 /** Why a case cannot be run here, or undefined if it can. */
 export function reasonToSkip(host: Host, { scenario, leftOut }: Case): string | undefined {
   if (leftOut !== undefined) return leftOut;
@@ -53,7 +57,7 @@ export function reasonToSkip(host: Host, { scenario, leftOut }: Case): string | 
 
   const need = scenario.needs?.find((name) => name !== 'threads');
   if (need !== undefined) return `needs ${need}`;
-  if (!host.otherMinors && scenario.steps.some(({ minor }) => minor)) return 'needs root, who may make a node';
+  if (!host.isRoot && scenario.steps.some(asksForRoot)) return 'needs root';
 
   if (scenario.cpu === undefined) return undefined;
   const [, verb, name = ''] = /^(has|lacks) (.*)$/.exec(scenario.cpu) ?? [];

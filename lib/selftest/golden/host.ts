@@ -10,8 +10,8 @@ export interface Host {
   device: 'mock' | 'kernel';
   vendor: Vendor;
   hasVirtualization: boolean;
-  /** Whether nodes of other minor numbers can be opened: always on the mock, by root on a kernel. */
-  otherMinors: boolean;
+  /** Whether nodes of other minor numbers can be made, and the device opened for writing: always on the mock. */
+  isRoot: boolean;
   /** A device without machines: each scenario has its own, as far as the host can do that. */
   newDevice(): RawDevice;
 }
@@ -32,7 +32,7 @@ export function mockHost(vendor: Vendor): Host {
     device: 'mock',
     vendor,
     hasVirtualization: true,
-    otherMinors: true,
+    isRoot: true,
     newDevice: () => new RawDevice(raw, mock.createDevice(options)),
   };
 }
@@ -50,7 +50,7 @@ export function kernelHost(): Host {
     device: 'kernel',
     vendor,
     hasVirtualization,
-    otherMinors: process.getuid?.() === 0,
+    isRoot: process.getuid?.() === 0,
     newDevice: () => device,
   };
 }
