@@ -1,4 +1,4 @@
-import type { Capability } from '../nvmm.js';
+import type { Capability } from '../capability.js';
 import type { Command } from './command.js';
 import { DEVICE_OPTIONS, JSON_OPTION, openDevice, VENDOR_OPTIONS } from './device.js';
 import { guestCpu, type GuestCpu } from './guest-cpu.js';

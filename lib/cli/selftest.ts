@@ -1,6 +1,7 @@
 // Holds a device against the recordings of a real kernel, and against what this library needs.
 import os from 'node:os';
-import { openNvmm, type Capability, type Nvmm } from '../nvmm.js';
+import type { Capability } from '../capability.js';
+import { openNvmm, type Nvmm } from '../nvmm.js';
 import { createMock } from '../mock-system.js';
 import { NvmmError } from '../errors.js';
 import { CHECKS, runCheck } from '../selftest/checks.js';
