@@ -1,4 +1,4 @@
-import { integer, oneOf, options } from './arguments.js';
+import { boolean, integer, oneOf, options } from './arguments.js';
 import { check } from './errors.js';
 import { exitReasonName, ExitReason } from './exit.js';
 import {
@@ -18,6 +18,8 @@ export interface MockOptions {
   vendor?: 'amd' | 'intel';
   /** Kernel API version: 1 as in NetBSD 9, 2 (unless given) as in NetBSD 10 and later. */
   kernelVersion?: 1 | 2;
+  /** Whether the processor has virtualization (unless given: yes). Without, the node cannot be opened: ENXIO. */
+  virtualization?: boolean;
   /** Machines of the system, 1 to 128. */
   maxMachines?: number;
   /** VCPUs of a machine, 1 to 256. */
@@ -160,6 +162,7 @@ export function createMock(how: MockOptions = {}): MockSystem {
   const given = options('options of createMock', how, [
     'vendor',
     'kernelVersion',
+    'virtualization',
     'maxMachines',
     'maxVcpus',
     'maxRam',
@@ -171,6 +174,7 @@ export function createMock(how: MockOptions = {}): MockSystem {
   const handle = nativeMockModule().createDevice({
     vendor: oneOf('vendor', given.vendor ?? 'amd', ['amd', 'intel']),
     kernelVersion,
+    virtualization: boolean('virtualization', given.virtualization ?? true),
     maxMachines: integer('maxMachines', given.maxMachines ?? 128, 1, 128),
     maxVcpus: integer('maxVcpus', given.maxVcpus ?? 256, 1, 256),
     maxRam: integer('maxRam', given.maxRam ?? maxRam, 4096, maxRam),

@@ -91,6 +91,7 @@ export interface NativeMockModule {
   createDevice(options: {
     vendor: string;
     kernelVersion: number;
+    virtualization: boolean;
     maxMachines: number;
     maxVcpus: number;
     maxRam: number;

@@ -2,6 +2,8 @@
 // golden scenarios and for `selftest`, never for the library.
 #pragma once
 
+#include <memory>
+
 #include "device.h"
 
 namespace nvmm {
@@ -26,6 +28,14 @@ class RawDevice : public Device {
   virtual int fcntl(int fd, int command, int64_t argument, int64_t* result) = 0;
   // On a comm page, whose maximum protection is the one that it was mapped with. prot is NetBSD's.
   virtual int mprotect(void* /*address*/, size_t /*length*/, int /*prot*/) { return netbsd::kNOSYS; }
+
+  // fork(2), as far as the device can see it: the same device in a child process, which has the descriptors of this one.
+  // Null where that cannot be had. The memory is not copied.
+  virtual std::shared_ptr<RawDevice> fork() { return nullptr; }
+  // Ends such a child process: closes what it has open.
+  virtual void exit() {}
+  // Of the process that the calls are made in.
+  virtual int32_t pid() const = 0;
 };
 
 }  // namespace nvmm

@@ -10,6 +10,7 @@ namespace nvmm::mock {
 struct Options {
   cpu::Vendor vendor = cpu::Vendor::Amd;
   uint32_t kernelVersion = 2;      // 1 or 2
+  bool virtualization = true;      // the processor has it: without, the node cannot be opened (ENXIO)
   uint32_t maxMachines = 128;      // of the system, at most 128
   uint32_t maxVcpus = 256;         // of a machine, at most 256
   uint64_t maxRam = 0x2000000000;  // of a machine

@@ -18,8 +18,8 @@ static DevicePointer newDevice(const Options& options) {
 #endif
 }
 
-// createDevice({ vendor, kernelVersion, maxMachines, maxVcpus, maxRam, timeSlice, clock }) -> handle; values checked by
-// the caller.
+// createDevice({ vendor, kernelVersion, virtualization, maxMachines, maxVcpus, maxRam, timeSlice, clock }) -> handle;
+// values checked by the caller.
 static Napi::Value createDevice(const Napi::CallbackInfo& info) {
   const auto object = info[0].As<Napi::Object>();
   const auto number = [&](const char* name) { return object.Get(name).As<Napi::Number>().DoubleValue(); };
@@ -27,6 +27,7 @@ static Napi::Value createDevice(const Napi::CallbackInfo& info) {
   options.vendor =
       object.Get("vendor").As<Napi::String>().Utf8Value() == "intel" ? cpu::Vendor::Intel : cpu::Vendor::Amd;
   options.kernelVersion = static_cast<uint32_t>(number("kernelVersion"));
+  options.virtualization = object.Get("virtualization").ToBoolean();
   options.maxMachines = static_cast<uint32_t>(number("maxMachines"));
   options.maxVcpus = static_cast<uint32_t>(number("maxVcpus"));
   options.maxRam = static_cast<uint64_t>(number("maxRam"));

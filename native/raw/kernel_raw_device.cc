@@ -80,6 +80,8 @@ int KernelRawDevice::fcntl(int fd, int command, int64_t argument, int64_t* resul
   return answer(static_cast<int64_t>(::fcntl(fd, command, static_cast<int>(argument))), result);
 }
 
+int32_t KernelRawDevice::pid() const { return static_cast<int32_t>(::getpid()); }
+
 int KernelRawDevice::mprotect(void* address, size_t length, int prot) {
   return answer(::mprotect(address, length, prot));
 }

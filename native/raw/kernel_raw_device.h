@@ -28,6 +28,7 @@ class KernelRawDevice final : public RawDevice {
   int lseek(int fd, int64_t* position) override;
   int fcntl(int fd, int command, int64_t argument, int64_t* result) override;
   int mprotect(void* address, size_t length, int prot) override;
+  int32_t pid() const override;
 
  private:
   KernelDevice device_;

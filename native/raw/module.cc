@@ -163,6 +163,26 @@ static Napi::Value fcntl(const Napi::CallbackInfo& info) {
   return in.answer(error, result);
 }
 
+// fork(device) -> the device in a child process, or null
+static Napi::Value fork(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  auto child = in.device(0).fork();
+  return child ? handleOf(info.Env(), std::move(child)) : info.Env().Null();
+}
+
+// exit(device): ends the child process
+static Napi::Value exit(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  in.device(0).exit();
+  return info.Env().Undefined();
+}
+
+// pid(device) -> of the process that the calls are made in
+static Napi::Value pid(const Napi::CallbackInfo& info) {
+  Arguments in(info);
+  return in.answer(netbsd::kOK, in.device(0).pid());
+}
+
 // ---- calls on threads of their own ----------------------------------------------------------------------------------
 
 constexpr napi_type_tag kCallTag = {0x6e766d6d20726177, 0x63616c6c20746167};
@@ -282,6 +302,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("poll", poll);
   add("lseek", lseek);
   add("fcntl", fcntl);
+  add("fork", fork);
+  add("exit", exit);
+  add("pid", pid);
   add("allocate", allocate);
   add("munmap", munmap);
   add("load", load);

@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -35,16 +34,20 @@ class Watch {
  private:
   void watch(RawDevice& device, pthread_t runner, uint64_t stop, Milliseconds stopAfter, Milliseconds limit) {
     const auto start = std::chrono::steady_clock::now();
-    const auto passed = [&](Milliseconds time) { return std::chrono::steady_clock::now() - start >= time; };
-    const int32_t one = 1;
     std::unique_lock<std::mutex> lock(mutex_);
-    auto pause = stop ? std::min(stopAfter, limit) : limit;
-    while (!wake_.wait_for(lock, pause, [this] { return done_; })) {
-      // Again and again: each return of a run in between erases the flag, and a kick that comes too early is lost.
-      if (stop && passed(stopAfter)) store(stop, &one, sizeof(one));
-      if (passed(limit)) device.kick(runner);
-      pause = Milliseconds(3);
+    const auto endsBy = [&](Milliseconds time) {
+      return wake_.wait_until(lock, start + time, [this] { return done_; });
+    };
+    if (stop && stopAfter < limit) {
+      if (endsBy(stopAfter)) return;
+      // Once only: a run that ends as STOPPED has seen this store, and cleared it. A second one could come just after that,
+      // and look like a flag that the driver has left.
+      const int32_t one = 1;
+      store(stop, &one, sizeof(one));
     }
+    if (endsBy(limit)) return;
+    do device.kick(runner);  // again and again: one that comes too early is lost
+    while (!wake_.wait_for(lock, Milliseconds(3), [this] { return done_; }));
   }
 
   std::mutex mutex_;

@@ -1,7 +1,7 @@
 // The runner on a made-up device: what it repeats, fills, compares and takes over.
 import { expect } from 'chai';
 
-import { getField, setField } from '../../lib/selftest/golden/abi.js';
+import { fieldOf, getField, setField } from '../../lib/selftest/golden/abi.js';
 import { registerNamed, setHeader } from '../../lib/selftest/golden/registers.js';
 import { runSteps } from '../../lib/selftest/golden/runner.js';
 import { RawDevice, Session } from '../../lib/selftest/golden/session.js';
@@ -69,6 +69,19 @@ describe('the runner', () => {
     ];
     expect(differences(driver, ...steps)).to.deep.equal([]);
     expect(seen).to.deep.equal(['ee 1', 'ee 1', 'ee 1']);
+  });
+
+  it('repeats a run that stopLater has ended before it entered the guest, with nothing in exitstate to tell of it', () => {
+    const STOPPED = 0xffffffff_fffffffen;
+    const stopped = (rflags: bigint) => (_page: Uint8Array, exit: Uint8Array) => {
+      setField(exit, { offset: 0, size: 8, shift: 0, width: 64, signed: false }, STOPPED);
+      setField(exit, fieldOf('nvmm_x86_exit', 'exitstate.rflags'), rflags);
+    };
+    const expectation = { ret: 0, exit: { reason: 'STOPPED' }, exitstate: { rflags: 2 } };
+    const driver = () => new FakeDriver().run(stopped(0n), stopped(2n));
+    const run: Step = { op: 'run', expect: expectation };
+    expect(differences(driver(), { op: 'stopLater', ms: 20 }, run)).to.deep.equal([]);
+    expect(differences(driver(), run)).to.have.length(1);
   });
 
   it('compares ret, exit, exitstate and raw', () => {

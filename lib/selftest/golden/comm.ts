@@ -28,6 +28,13 @@ export class CommPage {
     raw.load(address, this.#reference); // leaves zeros if the page was mapped without access
   }
 
+  /** The same page, with a reference of its own that is the same so far. */
+  copy(): CommPage {
+    const copy = new CommPage(this.#raw, this.address);
+    copy.#reference.set(this.#reference);
+    return copy;
+  }
+
   contents(): Uint8Array {
     const bytes = new Uint8Array(usedSize);
     if (this.#raw.load(this.address, bytes)) throw new Error('the comm page cannot be read');

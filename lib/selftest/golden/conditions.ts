@@ -3,7 +3,7 @@ import type { Host } from './host.js';
 import { fixtureNamed, type Case } from './load.js';
 import { runSteps } from './runner.js';
 import { Session } from './session.js';
-import type { ExpectedFields, Step } from './types.js';
+import type { ExpectedFields, Scenario, Step } from './types.js';
 
 /** What `cpu` may ask for, as CPUID shows it to a guest. */
 const features: Record<string, { leaf: number; expected: ExpectedFields }> = {
@@ -28,7 +28,7 @@ function guestSees(host: Host, leaf: number, expected: ExpectedFields): boolean 
       expect: { changed: { RAX: '*', RBX: '*', RCX: '*', RDX: '*', RIP: '*', RFLAGS: '*', ...expected } },
     },
   ];
-  return !runSteps(new Session(host.newDevice()), fixture.steps, steps).some(({ inFixture }) => !inFixture);
+  return !runSteps(new Session(host.newDevice(true)), fixture.steps, steps).some(({ inFixture }) => !inFixture);
 }
 
 const answers = new Map<Host, Map<string, boolean>>();
@@ -48,14 +48,18 @@ function hasFeature(host: Host, name: string): boolean | undefined {
 const asksForRoot = ({ op, minor, flags }: Step): boolean =>
   Boolean(minor) || (op === 'open' && /WRONLY|RDWR|^0x/.test(String(flags)));
 
+export const needsVirtualization = ({ host }: Scenario): boolean => host !== 'no-svm';
+
 /** Why a case cannot be run here, or undefined if it can. */
 export function reasonToSkip(host: Host, { scenario, leftOut }: Case): string | undefined {
   if (leftOut !== undefined) return leftOut;
   if (scenario.host !== undefined && scenario.host !== 'no-svm') return `needs a host of the kind ${scenario.host}`;
-  if (scenario.host === 'no-svm' && host.hasVirtualization) return 'needs a CPU without virtualization';
-  if (scenario.host === undefined && !host.hasVirtualization) return 'needs a CPU with virtualization';
+  const virtualization = needsVirtualization(scenario);
+  if (!host.virtualization.includes(virtualization)) {
+    return `needs a CPU with${virtualization ? '' : 'out'} virtualization`;
+  }
 
-  const need = scenario.needs?.find((name) => name !== 'threads');
+  const need = scenario.needs?.find((name) => name !== 'threads' && !(name === 'fork' && host.canFork));
   if (need !== undefined) return `needs ${need}`;
   if (!host.isRoot && scenario.steps.some(asksForRoot)) return 'needs root';
 

@@ -9,11 +9,14 @@ import { UserError } from './user-error.js';
 export interface Host {
   device: 'mock' | 'kernel';
   vendor: Vendor;
-  hasVirtualization: boolean;
+  /** The CPUs that it can have: with virtualization, without. */
+  virtualization: readonly boolean[];
+  /** Whether a child process can be had. */
+  canFork: boolean;
   /** Whether nodes of other minor numbers can be made, and the device opened for writing: always on the mock. */
   isRoot: boolean;
   /** A device without machines: each scenario has its own, as far as the host can do that. */
-  newDevice(): RawDevice;
+  newDevice(virtualization: boolean): RawDevice;
 }
 
 export function mockHost(vendor: Vendor): Host {
@@ -31,9 +34,10 @@ export function mockHost(vendor: Vendor): Host {
   return {
     device: 'mock',
     vendor,
-    hasVirtualization: true,
+    virtualization: [true, false],
+    canFork: true,
+    newDevice: (virtualization) => new RawDevice(raw, mock.createDevice({ ...options, virtualization })),
     isRoot: true,
-    newDevice: () => new RawDevice(raw, mock.createDevice(options)),
   };
 }
 
@@ -49,7 +53,8 @@ export function kernelHost(): Host {
   return {
     device: 'kernel',
     vendor,
-    hasVirtualization,
+    virtualization: [hasVirtualization],
+    canFork: false,
     isRoot: process.getuid?.() === 0,
     newDevice: () => device,
   };

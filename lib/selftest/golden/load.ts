@@ -41,7 +41,11 @@ function readJson(path: string): unknown {
 const isObject = (item: unknown): item is Record<string, unknown> => typeof item === 'object' && item !== null;
 const isStep = (item: unknown) => isObject(item) && typeof item['op'] === 'string';
 const isScenario = (item: unknown): item is Scenario =>
-  isObject(item) && typeof item['name'] === 'string' && Array.isArray(item['steps']) && item['steps'].every(isStep);
+  isObject(item) &&
+  typeof item['name'] === 'string' &&
+  Array.isArray(item['steps']) &&
+  item['steps'].every(isStep) &&
+  (item['needs'] === undefined || Array.isArray(item['needs']));
 
 function readScenarios(path: string): ScenarioFile {
   const file = readJson(path) as Partial<ScenarioFile> | null;
@@ -92,7 +96,8 @@ function toCases(
   fixtures: Map<string, Scenario>,
   same?: SameFile,
 ): Case[] {
-  return file.scenarios.map((scenario) => {
+  const chosen = file.scenarios.filter(({ only }) => only === undefined || only === vendor);
+  return chosen.map((scenario) => {
     const fixture = scenario.fixture === undefined ? undefined : fixtures.get(scenario.fixture);
     if (scenario.fixture !== undefined && !fixture) {
       throw new UserError(
@@ -110,15 +115,24 @@ function toCases(
   });
 }
 
+function readSame(path: string): SameFile {
+  const file = existsSync(path) ? readJson(path) : {};
+  if (!isObject(file)) throw new UserError(`${path} is not an object.`);
+  return { same: {}, cpu: {}, left_out: {}, ...file };
+}
+
 /** What holds on Intel of an AMD file: the shared scenarios, and the file of the same name in intel/. */
 function intelCasesOf(path: string, file: ScenarioFile): Case[] {
   const folder = join(dirname(path), 'intel');
   const samePath = join(folder, 'same.json');
   const ownPath = join(folder, basename(path));
   const fixtures = fixturesFor(folder, 'intel');
-  const same = existsSync(samePath) ? (readJson(samePath) as SameFile) : { same: {}, cpu: {}, left_out: {} };
+  const same = readSame(samePath);
   const holds = new Set(same.same[file.group]);
-  const shared = { group: file.group, scenarios: file.scenarios.filter(({ name }) => holds.has(name)) };
+  const shared = {
+    group: file.group,
+    scenarios: file.scenarios.filter(({ name, only }) => holds.has(name) || only === 'intel'),
+  };
   const left = file.scenarios.flatMap((scenario): Case[] => {
     const leftOut = same.left_out[`${file.group}/${scenario.name}`];
     return leftOut === undefined ? [] : [{ vendor: 'intel', group: file.group, scenario, fixture: undefined, leftOut }];

@@ -36,6 +36,13 @@ export interface RawModule {
   lseek(device: DeviceHandle, fd: number): number;
   fcntl(device: DeviceHandle, fd: number, command: number, argument: number): number;
 
+  /** The device in a child process with the same descriptors; null where that cannot be had. */
+  fork(device: DeviceHandle): DeviceHandle | null;
+  /** Ends such a process. */
+  exit(device: DeviceHandle): void;
+  /** Of the process that the calls are made in. */
+  pid(device: DeviceHandle): number;
+
   beginIoctl(device: DeviceHandle, fd: number, request: bigint, argument: bigint): Call;
   beginClose(device: DeviceHandle, fd: number): Call;
   /** Maps a comm page, and unmaps it. */
@@ -58,6 +65,7 @@ export interface MockModule {
   createDevice(options: {
     vendor: 'amd' | 'intel';
     kernelVersion: number;
+    virtualization: boolean;
     maxMachines: number;
     maxVcpus: number;
     maxRam: number;

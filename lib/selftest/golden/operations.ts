@@ -22,7 +22,7 @@ const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 /** Letters r w x, `-` for none, or a number. */
 function protOf(prot: Numeric): bigint {
   if (typeof prot === 'number' || /^[0-9]/.test(prot)) return BigInt(prot);
-  if (!/^([rwx]+|-)$/.test(prot)) throw new Error(`${prot} is not a protection`);
+  if (!/^[rwx-]+$/.test(prot)) throw new Error(`${prot} is not a protection`);
   return (prot.includes('r') ? 1n : 0n) | (prot.includes('w') ? 2n : 0n) | (prot.includes('x') ? 4n : 0n);
 }
 
@@ -147,9 +147,9 @@ const machineConfigure: Operation = (session, step) => ({
 });
 
 /** `pid` as a scenario can know it. */
-function owner(pid: Value | undefined): Value {
+function owner({ raw, device }: Session, pid: Value | undefined): Value {
   if (pid === 0n || pid === undefined) return 0n;
-  return pid === BigInt(process.pid) ? 'caller' : 'another';
+  return pid === BigInt(raw.pid(device)) ? 'caller' : 'another';
 }
 
 const ctl: Operation = (session, step) => {
@@ -164,7 +164,7 @@ const ctl: Operation = (session, step) => {
   });
   const after = session.load(session.pointee, before.length);
   const fields = integersOf(info, after);
-  return { ...fields, ret, pid: owner(fields['pid']), dataUnchanged: toHex(before) === toHex(after) };
+  return { ...fields, ret, pid: owner(session, fields['pid']), dataUnchanged: toHex(before) === toHex(after) };
 };
 
 // ---- memory --------------------------------------------------------------------------------------------------------
@@ -354,6 +354,12 @@ export function decodeExit(bytes: Uint8Array): Outcome {
   return { exit, exitstate, raw: toHex(bytes) };
 }
 
+/** Whether a run has returned before its first entry: it has not written exitstate then. */
+function exitStateUntouched(exit: Uint8Array, before: Uint8Array): boolean {
+  const { offset } = fieldOf('nvmm_x86_exit', 'exitstate.rflags');
+  return toHex(exit.subarray(offset)) === toHex(before.subarray(offset));
+}
+
 const run: Operation = (session, step) => {
   const { offset, size } = { ...fieldOf('nvmm_ioc_vcpu_run', 'exit') };
   const argument = new Uint8Array(sizeOf('nvmm_ioc_vcpu_run')).fill(Number(big(step.prefill)), offset);
@@ -366,14 +372,20 @@ const run: Operation = (session, step) => {
 
   const start = Date.now();
   for (let again = false; Date.now() - start < runLimit; again = true) {
-    if (again && stop !== 0n) page?.setHeader('stop', stop);
+    if (again) page?.setHeader('stop', stop);
     session.store(session.argument, argument);
     const limit = runLimit - (Date.now() - start);
     const ret = session.raw.run(session.device, session.fd(step), session.argument, stopAddress, stopAfter ?? 0, limit);
     if (ret !== 0) return { ret: result(ret) };
-    const outcome = decodeExit(session.load(session.argument + BigInt(offset), size));
+    const exit = session.load(session.argument + BigInt(offset), size);
+    const outcome = decodeExit(exit);
+    const { reason } = outcome['exit'] as Record<string, Value>;
     // NONE is the business of the host's scheduler.
-    if ((outcome['exit'] as Record<string, Value>)['reason'] !== 'NONE') return { ret: 0n, ...outcome };
+    if (reason === 'NONE') continue;
+    // So is it when the thread of stopLater gets its turn before this one has entered the guest.
+    if (stopAfter !== undefined && reason === 'STOPPED' && exitStateUntouched(exit, argument.subarray(offset)))
+      continue;
+    return { ret: 0n, ...outcome };
   }
   throw new Error(`the run did not end within ${runLimit / 1000} seconds`);
 };

@@ -44,6 +44,23 @@ function check(session: Session, step: Step, outcome: Outcome, report: Report): 
   else report('comm', 'a comm page', undefined);
 }
 
+/** Carries a step out, and compares. Throws where that cannot be done. */
+function carryOut(session: Session, step: Step, report: Report): void {
+  if (step.op === 'fork') {
+    session.inChild((child) => {
+      for (const [i, inner] of (step.steps ?? []).entries()) {
+        carryOut(child, inner, (field, expected, got) => {
+          report(`step ${i + 1} (${inner.op}): ${field}`, expected, got);
+        });
+      }
+    });
+    return;
+  }
+  const operation = Object.hasOwn(operations, step.op) ? operations[step.op] : undefined;
+  if (!operation) throw new Error(`the operation ${step.op} is not known`);
+  check(session, step, operation(session, step), report);
+}
+
 /** Carries the steps of a fixture and of a scenario out. Ends the session. */
 export function runSteps(session: Session, fixture: Step[], steps: Step[]): Difference[] {
   const differences: Difference[] = [];
@@ -60,9 +77,7 @@ export function runSteps(session: Session, fixture: Step[], steps: Step[]): Diff
           got: show(got),
         });
       try {
-        const operation = Object.hasOwn(operations, step.op) ? operations[step.op] : undefined;
-        if (!operation) throw new Error(`the operation ${step.op} is not known`);
-        check(session, step, operation(session, step), report);
+        carryOut(session, step, report);
       } catch (error) {
         // The steps after it have lost their ground.
         report('step', 'to be carried out', (error as Error).message);

@@ -33,10 +33,10 @@ export class Session {
   /** Of the next run: see the operation stopLater. */
   stopAfter: number | undefined;
 
-  readonly #descriptors = new Map<string, { fd: number; open: boolean }>();
-  readonly #machines = new Map<string, bigint>();
-  readonly #memory = new Map<string, { address: bigint; size: bigint }>();
-  readonly #pages = new Map<string, CommPage>();
+  #descriptors = new Map<string, { fd: number; open: boolean }>();
+  #machines = new Map<string, bigint>();
+  #memory = new Map<string, { address: bigint; size: bigint }>();
+  #pages = new Map<string, CommPage>();
   // What is to be unmapped in the end. Not simply the memory by name: parts of it go away, and the system may since have
   // given their addresses to somebody else.
   #owned: Range[] = [];
@@ -51,6 +51,26 @@ export class Session {
   end(): void {
     for (const { fd, open } of this.#descriptors.values()) if (open) this.raw.close(this.device, fd);
     for (const { begin, end } of this.#owned) this.raw.munmap(begin, end - begin);
+  }
+
+  /**
+   * Calls `use` with a session in a child process, which ends then. It knows what this one knows, and what it does to that
+   * is not seen here. Their memory is the same, which only matters to a scenario that writes to memory of its own.
+   */
+  inChild(use: (child: Session) => void): void {
+    const device = this.raw.fork(this.device);
+    if (!device) throw new Error('no child process can be had');
+    const child = new Session(new RawDevice(this.raw, device));
+    child.#descriptors = new Map([...this.#descriptors].map(([name, descriptor]) => [name, { ...descriptor }]));
+    child.#machines = new Map(this.#machines);
+    child.#memory = new Map(this.#memory);
+    child.#pages = new Map([...this.#pages].map(([name, page]) => [name, page.copy()]));
+    try {
+      use(child);
+    } finally {
+      child.end();
+      this.raw.exit(device);
+    }
   }
 
   // ---- names -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // Runs cases, and says how each ended.
-import { reasonToSkip } from './conditions.js';
+import { needsVirtualization, reasonToSkip } from './conditions.js';
 import type { Host } from './host.js';
 import type { Case } from './load.js';
 import { runSteps } from './runner.js';
@@ -21,12 +21,8 @@ export function runCase(host: Host, item: Case): Result {
   const named = { vendor, group, scenario: scenario.name };
   const reason = reasonToSkip(host, item);
   if (reason !== undefined) return { ...named, status: 'skipped', reason, differences: [] };
-  // The thread of stopLater cannot know the moment at which a run ends: its last store may come just after the driver has
-  // cleared `stop`. A difference that is the driver's comes every time.
-  let tries = scenario.steps.some(({ op }) => op === 'stopLater') ? 3 : 1;
-  let differences: Difference[];
-  do differences = runSteps(new Session(host.newDevice()), fixture?.steps ?? [], scenario.steps);
-  while (differences.length > 0 && --tries > 0);
+  const device = host.newDevice(needsVirtualization(scenario));
+  const differences = runSteps(new Session(device), fixture?.steps ?? [], scenario.steps);
   if (differences.length === 0) return { ...named, status: 'passed', differences };
   if (scenario.may_deviate === undefined) return { ...named, status: 'failed', differences };
   return { ...named, status: 'skipped', reason: `deviates, as it may: ${scenario.may_deviate}`, differences };

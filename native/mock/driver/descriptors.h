@@ -1,4 +1,4 @@
-// The open files of the device, and the descriptors that refer to them.
+// The open files of the device, and the descriptors of a process that refer to them.
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "../../abi/netbsd_errno.h"
 #include "driver.h"
@@ -18,7 +19,7 @@ constexpr int kAccessMode = 3, kWriteOnly = 1, kNonblock = 4, kAppend = 8, kAsyn
 struct OpenFile {
   uint64_t owner;
   int32_t pid;  // of the opener; 0 for the root owner
-  int flags;    // guarded by the table's mutex, like the rest
+  int flags;    // guarded by OpenFiles::mutex, like the rest
   unsigned descriptors;
   bool cutOff;
 
@@ -26,8 +27,18 @@ struct OpenFile {
   bool writable() const { return (flags & kAccessMode) != 0; }
 };
 
+// What all processes have in common.
+struct OpenFiles {
+  std::mutex mutex;
+  uint64_t nextOwner = kRootOwner + 1;
+};
+
 class Descriptors {
  public:
+  Descriptors() : files_(std::make_shared<OpenFiles>()) {}
+  // Those of a child process: the same numbers refer to the same files.
+  explicit Descriptors(Descriptors& parent);
+
   // Both take the lowest free number, and answer an errno.
   int open(int flags, int32_t pid, int* fd);
   int duplicate(int fd, int* duplicate);
@@ -44,10 +55,13 @@ class Descriptors {
   std::shared_ptr<OpenFile> file(int fd);
   bool isConnected(const OpenFile& file);  // neither closed nor cut off
 
-  // Calls `use` with the file and its close-on-exec flag, under the table's mutex.
+  // The numbers that are open.
+  std::vector<int> open();
+
+  // Calls `use` with the file and its close-on-exec flag, under the mutex.
   template <class Use>
   int with(int fd, Use use) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard<std::mutex> guard(files_->mutex);
     if (!valid(fd) || !table_[fd - kFirst].file) return netbsd::kBADF;
     Descriptor& descriptor = table_[fd - kFirst];
     return use(*descriptor.file, descriptor.closeOnExec);
@@ -66,9 +80,8 @@ class Descriptors {
   static bool valid(int fd) { return fd >= kFirst && fd < kFirst + kCount; }
   int install(const std::shared_ptr<OpenFile>& file, bool closeOnExec, int* fd);
 
-  std::mutex mutex_;
+  const std::shared_ptr<OpenFiles> files_;
   std::array<Descriptor, kCount> table_;
-  uint64_t nextOwner_ = kRootOwner + 1;
 };
 
 }  // namespace nvmm::mock

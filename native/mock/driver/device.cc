@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
@@ -21,7 +22,8 @@ namespace {
 constexpr uint64_t kFioclex = 0x20006601, kFionclex = 0x20006602;
 constexpr int kProtRead = 1, kProtWrite = 2, kProtExec = 4;
 constexpr int kMapShared = 1, kMapPrivate = 2;
-constexpr int kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4;  // fcntl(2)
+constexpr int kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4, kGetPath = 15;  // fcntl(2)
+constexpr unsigned kForDriver = 0x80000000;                                               // what it passes on
 
 int hostProt(int prot) {
   return (prot & kProtRead ? PROT_READ : 0) | (prot & kProtWrite ? PROT_WRITE : 0) | (prot & kProtExec ? PROT_EXEC : 0);
@@ -29,7 +31,10 @@ int hostProt(int prot) {
 
 class SoftwareDevice final : public MockDevice {
  public:
-  explicit SoftwareDevice(const Options& options) : driver_(options) {}
+  explicit SoftwareDevice(const Options& options)
+      : pid_(static_cast<int32_t>(::getpid())), driver_(std::make_shared<Driver>(options)) {}
+  SoftwareDevice(SoftwareDevice& parent, int32_t pid)
+      : pid_(pid), descriptors_(parent.descriptors_), driver_(parent.driver_) {}
 
   int open(const char* path, Access access, int* fd) override {
     return openRaw(path, kCloexec | (access == Access::Root ? kWriteOnly : 0), 0, fd);
@@ -37,12 +42,13 @@ class SoftwareDevice final : public MockDevice {
 
   int openRaw(const char* path, int flags, uint32_t minor, int* fd) override {
     *fd = -1;
-    if (std::strcmp(path, kDevicePath) != 0 && minor == 0) return netbsd::kNOENT;
     if ((flags & kAccessMode) == kAccessMode) return netbsd::kINVAL;
+    if (std::strcmp(path, kDevicePath) != 0 && minor == 0) return netbsd::kNOENT;
+    if (!driver_->hasBackend()) return netbsd::kNXIO;
     if (minor != 0) return netbsd::kXDEV;
     if (!(flags & kCloexec)) return netbsd::kINVAL;
-    if (const int error = driver_.plan().error(kOpen)) return error;
-    return descriptors_.open(flags, static_cast<int32_t>(::getpid()), fd);
+    if (const int error = driver_->plan().error(kOpen)) return error;
+    return descriptors_.open(flags, pid_, fd);
   }
 
   int dup(int fd, int* duplicate) override { return descriptors_.duplicate(fd, duplicate); }
@@ -50,7 +56,7 @@ class SoftwareDevice final : public MockDevice {
   int close(int fd) override {
     uint64_t owner;
     const int error = descriptors_.close(fd, &owner);
-    if (owner > kCutOff) driver_.closeOwner(owner);
+    if (owner > kCutOff) driver_->closeOwner(owner);
     return error;
   }
 
@@ -58,7 +64,7 @@ class SoftwareDevice final : public MockDevice {
     const uint64_t owner = descriptors_.owner(fd);
     if (owner <= kCutOff) return withoutOwner(owner, request);
     if (request == NVMM_IOC_MACHINE_CREATE) return createMachine(fd, *static_cast<nvmm_ioc_machine_create*>(argument));
-    return driver_.ioctl(owner, request, argument);
+    return driver_->ioctl(owner, request, argument);
   }
 
   int ioctlRaw(int fd, uint64_t request, void* argument) override;
@@ -66,7 +72,7 @@ class SoftwareDevice final : public MockDevice {
   int mapComm(int fd, uint64_t offset, void** page) override {
     const uint64_t owner = descriptors_.owner(fd);
     if (owner <= kCutOff) return netbsd::kBADF;
-    return driver_.mapComm(owner, offset, PROT_READ | PROT_WRITE, true, page);
+    return driver_->mapComm(owner, offset, PROT_READ | PROT_WRITE, true, page);
   }
 
   int mmapRaw(int fd, uint64_t offset, size_t length, int prot, int flags, void** address) override;
@@ -94,16 +100,26 @@ class SoftwareDevice final : public MockDevice {
 
   int mprotect(void* address, size_t length, int prot) override;
 
-  void kick(pthread_t thread) override { driver_.kick(thread); }
+  std::shared_ptr<RawDevice> fork() override {
+    return std::make_shared<SoftwareDevice>(*this, pid_ + ++children_);
+  }
 
-  Counters counters() const override { return driver_.counters(); }
+  void exit() override {
+    for (const int fd : descriptors_.open()) close(fd);
+  }
+
+  int32_t pid() const override { return pid_; }
+
+  void kick(pthread_t thread) override { driver_->kick(thread); }
+
+  Counters counters() const override { return driver_->counters(); }
 
   void plan(unsigned operation, uint64_t nth, const Fault& fault) override {
-    driver_.plan().add(operation, nth, fault);
+    driver_->plan().add(operation, nth, fault);
   }
 
   int reset() override {
-    return driver_.reset([&] { descriptors_.cutOff(); });
+    return driver_->reset([&] { descriptors_.cutOff(); });
   }
 
  private:
@@ -120,15 +136,17 @@ class SoftwareDevice final : public MockDevice {
     const auto file = descriptors_.file(fd);
     if (!file) return netbsd::kBADF;
     uint32_t machid;
-    if (const int error = driver_.createMachine({file->owner, file->pid}, &machid)) return error;
+    if (const int error = driver_->createMachine({file->owner, file->pid}, &machid)) return error;
     // Closed meanwhile: the close may have passed this machine's slot before it was taken.
-    if (!descriptors_.isConnected(*file)) return driver_.closeOwner(file->owner), netbsd::kBADF;
+    if (!descriptors_.isConnected(*file)) return driver_->closeOwner(file->owner), netbsd::kBADF;
     argument.machid = machid;
     return netbsd::kOK;
   }
 
+  const int32_t pid_;
+  std::atomic<int32_t> children_{0};
   Descriptors descriptors_;
-  Driver driver_;
+  const std::shared_ptr<Driver> driver_;  // of the whole system
 
   // What mmapRaw was asked for by address: the most that mprotect may grant, which the host does not remember.
   std::mutex pagesMutex_;
@@ -166,7 +184,7 @@ int SoftwareDevice::mmapRaw(int fd, uint64_t offset, size_t length, int prot, in
   if (prot & kProtExec) return netbsd::kACCES;
   if (length > kPageSize - pageOffset) return netbsd::kINVAL;
   const int protection = hostProt(prot);
-  if (const int error = driver_.mapComm(owner, offset, protection, flags & kMapShared, address)) return error;
+  if (const int error = driver_->mapComm(owner, offset, protection, flags & kMapShared, address)) return error;
   {
     std::lock_guard<std::mutex> guard(pagesMutex_);
     maxProt_[reinterpret_cast<uintptr_t>(*address)] = protection;
@@ -197,7 +215,8 @@ int SoftwareDevice::fcntl(int fd, int command, int64_t argument, int64_t* result
         if ((argument ^ file.flags) & (kNonblock | kAsync)) return netbsd::kINVAL;
         file.flags = (file.flags & ~kAppend) | (static_cast<int>(argument) & kAppend);
         return netbsd::kOK;
-      default: return netbsd::kOPNOTSUPP;
+      case kGetPath: return netbsd::kOPNOTSUPP;
+      default: return static_cast<unsigned>(command) & kForDriver ? netbsd::kOPNOTSUPP : netbsd::kINVAL;
     }
   });
 }

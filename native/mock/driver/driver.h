@@ -29,6 +29,9 @@ class Driver {
   // `prot` is the host's.
   int mapComm(uint64_t owner, uint64_t offset, int prot, bool shared, void** address);
 
+  // Whether the processor has what the driver needs; without it nothing can be opened.
+  bool hasBackend() const { return options_.virtualization; }
+
   void kick(pthread_t thread) { kicks_.kick(thread); }
   Counters counters() const { return statistics_.total(); }
   Plan& plan() { return plan_; }

@@ -233,6 +233,9 @@ class FaultyDevice final : public MockDevice {
     return device_->fcntl(fd, command, argument, result);
   }
   int mprotect(void* address, size_t length, int prot) override { return device_->mprotect(address, length, prot); }
+  std::shared_ptr<RawDevice> fork() override { return device_->fork(); }
+  void exit() override { device_->exit(); }
+  int32_t pid() const override { return device_->pid(); }
   Counters counters() const override { return device_->counters(); }
   int reset() override { return device_->reset(); }
 
