@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 // Each major version formats a little differently.
-const FORMATTED_BY = '14';
+const VERSION = '14';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const files = readdirSync(join(root, 'native'), { recursive: true, encoding: 'utf8' })
@@ -15,10 +15,12 @@ const files = readdirSync(join(root, 'native'), { recursive: true, encoding: 'ut
   .map((path) => join('native', path))
   .sort();
 
-/** The major version of an installed LLVM tool. */
-function majorVersion(tool: string): string | undefined {
-  const { error, stdout } = spawnSync(tool, ['--version'], { encoding: 'utf8' });
-  return error === undefined ? /version (\d+)/.exec(stdout)?.[1] : undefined;
+/** The command of an LLVM tool of this version: it may have the version in its name. */
+function installed(tool: string): string | undefined {
+  return [`${tool}-${VERSION}`, tool].find((command) => {
+    const { error, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
+    return error === undefined && /version (\d+)/.exec(stdout)?.[1] === VERSION;
+  });
 }
 
 function passes(tool: string, options: string[]): boolean {
@@ -26,15 +28,17 @@ function passes(tool: string, options: string[]): boolean {
 }
 
 let clean = true;
-if (majorVersion('clang-format') !== FORMATTED_BY) {
-  console.log(`clang-format ${FORMATTED_BY} is not installed: the form of the C++ sources is not checked`);
-} else if (!passes('clang-format', ['--dry-run', '--Werror', ...files])) {
-  console.log('Mend the form with: clang-format -i FILE');
+const format = installed('clang-format');
+if (format === undefined) {
+  console.log(`clang-format ${VERSION} is not installed: the form of the C++ sources is not checked`);
+} else if (!passes(format, ['--dry-run', '--Werror', ...files])) {
+  console.log(`Mend the form with: ${format} -i FILE`);
   clean = false;
 }
 if (process.argv.includes('--tidy')) {
   const sources = files.filter((file) => file.endsWith('.cc') && !/netbsd_check|module|bind/.test(file));
-  if (majorVersion('clang-tidy') === undefined) console.log('clang-tidy is not installed: skipped');
-  else clean = passes('clang-tidy', ['-p', 'build-cmake', '--quiet', ...sources]) && clean;
+  const tidy = installed('clang-tidy');
+  if (tidy === undefined) console.log(`clang-tidy ${VERSION} is not installed: skipped`);
+  else clean = passes(tidy, ['-p', 'build-cmake', '--quiet', ...sources]) && clean;
 }
 process.exit(clean ? 0 : 1);

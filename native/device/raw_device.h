@@ -29,8 +29,8 @@ class RawDevice : public Device {
   // On a comm page, whose maximum protection is the one that it was mapped with. prot is NetBSD's.
   virtual int mprotect(void* /*address*/, size_t /*length*/, int /*prot*/) { return netbsd::kNOSYS; }
 
-  // fork(2), as far as the device can see it: the same device in a child process, which has the descriptors of this one.
-  // Null where that cannot be had. The memory is not copied.
+  // fork(2), as far as the device can see it: the same device in a child process, which has the descriptors of this
+  // one. Null where that cannot be had. The memory is not copied.
   virtual std::shared_ptr<RawDevice> fork() { return nullptr; }
   // Ends such a child process: closes what it has open.
   virtual void exit() {}

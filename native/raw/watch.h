@@ -40,8 +40,8 @@ class Watch {
     };
     if (stop && stopAfter < limit) {
       if (endsBy(stopAfter)) return;
-      // Once only: a run that ends as STOPPED has seen this store, and cleared it. A second one could come just after that,
-      // and look like a flag that the driver has left.
+      // Once only: a run that ends as STOPPED has seen this store, and cleared it. A second one could come just after
+      // that, and look like a flag that the driver has left.
       const int32_t one = 1;
       store(stop, &one, sizeof(one));
     }

@@ -1,6 +1,6 @@
 // The faults that users' tests can order of a mock system.
 import { expect } from 'chai';
-import { ExitReason, Gpr, openNvmm, Prot, StateFlag, type Nvmm } from 'nvmm';
+import { ExitReason, Gpr, openNvmm, Prot, StateFlag, type Nvmm, type NvmmError } from 'nvmm';
 import { createMock, type MockExit, type MockRequest, type MockSystem } from 'nvmm/mock';
 import { expectCode } from '../support/expect.js';
 import { bytes, CODE, realMode, runOn } from '../support/guest.js';
@@ -297,6 +297,27 @@ for (const kernelVersion of [1, 2] as const) {
           const { id } = root.createMachine();
           before.close();
           expect(root.machineInfo(id).id).to.equal(id);
+        });
+
+        it('is refused while a VCPU runs', async () => {
+          // A run may end for nothing just before the reset, which is right to succeed then: the next attempt tells.
+          let answer = '';
+          for (let attempt = 0; attempt < 20 && answer === ''; attempt++) {
+            const opened = openNvmm({ device: system });
+            const { vcpu, memory } = realMode(opened.createMachine(), bytes('fe06 0020 ebfa')); // inc byte [0x2000]; jmp back
+            const run = vcpu.runAsync();
+            while (memory.bytes[0x2000] === 0) await new Promise(setImmediate);
+            try {
+              system.reset();
+            } catch (error) {
+              answer = (error as NvmmError).code;
+            }
+            vcpu.stop();
+            await run;
+            opened.close();
+          }
+          expect(answer).to.equal('EBUSY');
+          system.reset();
         });
       });
     });

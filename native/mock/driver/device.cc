@@ -23,7 +23,7 @@ constexpr uint64_t kFioclex = 0x20006601, kFionclex = 0x20006602;
 constexpr int kProtRead = 1, kProtWrite = 2, kProtExec = 4;
 constexpr int kMapShared = 1, kMapPrivate = 2;
 constexpr int kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4, kGetPath = 15;  // fcntl(2)
-constexpr unsigned kForDriver = 0x80000000;                                               // what it passes on
+constexpr unsigned kForDriver = 0x80000000;                                   // what it passes on
 
 int hostProt(int prot) {
   return (prot & kProtRead ? PROT_READ : 0) | (prot & kProtWrite ? PROT_WRITE : 0) | (prot & kProtExec ? PROT_EXEC : 0);
@@ -100,9 +100,7 @@ class SoftwareDevice final : public MockDevice {
 
   int mprotect(void* address, size_t length, int prot) override;
 
-  std::shared_ptr<RawDevice> fork() override {
-    return std::make_shared<SoftwareDevice>(*this, pid_ + ++children_);
-  }
+  std::shared_ptr<RawDevice> fork() override { return std::make_shared<SoftwareDevice>(*this, pid_ + ++children_); }
 
   void exit() override {
     for (const int fd : descriptors_.open()) close(fd);
