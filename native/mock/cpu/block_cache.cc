@@ -40,6 +40,7 @@ void* BlockCache::allocate(size_t size) {
 // Records that the block has code in the page of `host`.
 void BlockCache::enter(Block* block, const uint8_t* host, unsigned size) {
   CodePage& page = pages_[pageOf(host)];
+  mayHoldCode_[filter(host)] = true;
   for (unsigned half = 0; half < 2; ++half) page.granules[half] |= granuleBits(host, size, half);
   page.blocks.push_back(block);
 }
@@ -64,11 +65,13 @@ void BlockCache::grow() {
 
 Block* BlockCache::add(const Block& block) {
   size_t insns = (block.count + 1u) * sizeof(Insn);
-  auto* copy = static_cast<Block*>(allocate(sizeof(Block) + insns + block.length));
+  const size_t bytes = (block.length + alignof(Insn) - 1) & ~(alignof(Insn) - 1);
+  auto* copy = static_cast<Block*>(allocate(sizeof(Block) + insns + bytes));
   if (!copy) return nullptr;
   *copy = block;
-  copy->insns = reinterpret_cast<Insn*>(copy + 1);
-  copy->bytes = reinterpret_cast<uint8_t*>(copy + 1) + insns;
+  // The bytes come first, beside the block's fields, with which they are looked at.
+  copy->bytes = reinterpret_cast<uint8_t*>(copy + 1);
+  copy->insns = reinterpret_cast<Insn*>(copy->bytes + bytes);
   memcpy(copy->insns, block.insns, insns);
   memcpy(copy->bytes, block.bytes, block.length);
   enter(copy, copy->host, copy->firstBytes);
@@ -100,6 +103,7 @@ void BlockCache::clear() {
   chunks_.clear();
   used_ = kChunk;
   pages_.clear();
+  mayHoldCode_.fill(false);
 }
 
 void BlockCache::overwritten(const uint8_t* host, unsigned size) {

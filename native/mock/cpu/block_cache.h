@@ -1,6 +1,7 @@
 // The decoded blocks, found by where their bytes are in the host's memory.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,7 +18,7 @@ class BlockCache {
 
   Block* find(uint64_t rip, const uint8_t* host, uint8_t mode) const {
     Block* block = buckets_[bucket(rip, host)];
-    while (block && !(block->host == host && block->rip == rip && block->mode == mode)) block = block->collision;
+    while (block && !block->is(rip, host, mode)) block = block->collision;
     return block;
   }
   // A copy of `block`, whose insns and bytes may lie anywhere. Null: there is no room, call clear().
@@ -32,7 +33,7 @@ class BlockCache {
   }
 
   // The page (of any byte in it) has code in the cache: stores to it must call overwritten().
-  bool holdsCode(const uint8_t* host) const { return !pages_.empty() && pages_.count(pageOf(host)); }
+  bool holdsCode(const uint8_t* host) const { return mayHoldCode_[filter(host)] && pages_.count(pageOf(host)); }
   // Forgets the blocks that were decoded from these bytes of one page.
   void overwritten(const uint8_t* host, unsigned size);
 
@@ -52,6 +53,10 @@ class BlockCache {
   size_t bucket(uint64_t rip, const uint8_t* host) const {
     return (rip ^ reinterpret_cast<uintptr_t>(host) >> 12) & (buckets_.size() - 1);
   }
+  static size_t filter(const uint8_t* host) {
+    const uintptr_t page = reinterpret_cast<uintptr_t>(host) >> 12;
+    return (page ^ page >> 12) & (kFilter - 1);
+  }
   void* allocate(size_t size);
   void link(Block* block);
   void grow();
@@ -62,6 +67,8 @@ class BlockCache {
   std::vector<std::unique_ptr<uint8_t[]>> chunks_;
   size_t used_ = kChunk;  // of the last chunk
   std::unordered_map<const uint8_t*, CodePage> pages_;
+  static constexpr size_t kFilter = 1 << 12;
+  std::array<bool, kFilter> mayHoldCode_{};  // by filter(): most pages have none, and their stores need no search
 };
 
 }  // namespace nvmm::cpu

@@ -127,6 +127,7 @@ class Core {
   // change of another segment register's hidden part.
   void updateMode();                 // cpu.cc
   void updateSegment(unsigned seg);  // cpu.cc
+  void updateSegments();             // of all
 
   uint8_t mode = 0;
   uint64_t ripMask = 0xffff;    // by code size

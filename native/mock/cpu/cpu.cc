@@ -29,8 +29,13 @@ void Core::updateSegment(unsigned seg) {
   w = {base, readable ? end : 0, writable ? end : 0};
 }
 
+void Core::updateSegments() {
+  for (unsigned seg = 0; seg < 6; ++seg) updateSegment(seg);
+}
+
 void Core::updateMode() {
   const Segment &cs = state.seg[CS], &ss = state.seg[SS];
+  const bool was64 = code64(), wasProtected = mode & kModeProtected;
   bool is64 = longMode() && cs.longMode();
   uint8_t code = is64 ? 2 : cs.big() ? 1 : 0;
   bool user = state.cpl == 3;
@@ -38,7 +43,12 @@ void Core::updateMode() {
   ripMask = is64 ? ~uint64_t{0} : 0xffffffff;
   stackMask = is64 ? ~uint64_t{0} : ss.big() ? 0xffffffff : 0xffff;
   uint64_t limit = is64 ? ~uint64_t{0} : cs.limit, base = window[CS].base;
-  for (unsigned seg = 0; seg < 6; ++seg) updateSegment(seg);
+  if (is64 != was64 || static_cast<bool>(mode & kModeProtected) != wasProtected) {
+    updateSegments();
+  } else {
+    updateSegment(CS);
+    updateSegment(SS);
+  }
   if (codeLimit != limit || window[CS].base != base) translationChanged();
   codeLimit = limit;
   bool aligning = user && state.rflags & kAC && state.cr0 & kAM;
@@ -50,6 +60,7 @@ void Core::updateMode() {
 Core::Core(PhysicalMemory& memory, const Model& model) : memory(memory), model(model) {
   jumpCache.fill(BlockCache::none());
   updateMode();
+  updateSegments();
 }
 
 // The hypervisor may have changed anything since the last run; guest memory too.
@@ -65,7 +76,7 @@ void Core::enter() {
   bool changed = translation || state.dr7 != entered_.dr7 || state.cpl != entered_.cpl ||
                  (state.rflags ^ entered_.rflags) & kModeFlags || memcmp(state.seg, entered_.seg, sizeof(state.seg));
   if (translation) flushTlb();
-  if (changed) updateMode();
+  if (changed) updateMode(), updateSegments();
 }
 
 bool Core::deliverInjected() {
@@ -107,8 +118,14 @@ const Exit& Core::run(uint64_t budget) {
   }
   if (accepted) {
     state.rflags = rflags();
-    entered_ = {state.cr0, state.cr3, state.cr4, state.efer, state.dr7, state.rflags, state.cpl, {}};
     memcpy(entered_.seg, state.seg, sizeof(state.seg));
+    entered_.cr0 = state.cr0;
+    entered_.cr3 = state.cr3;
+    entered_.cr4 = state.cr4;
+    entered_.efer = state.efer;
+    entered_.dr7 = state.dr7;
+    entered_.rflags = state.rflags;
+    entered_.cpl = state.cpl;
   }
   running_.store(false);
   if (flushRequested_.load()) honourFlush();
@@ -182,7 +199,9 @@ Block* Core::findBlock(bool single) {
   const uint8_t* page = fetchPage(linear);
   if (!page) return nullptr;
   const uint8_t* host = page + (linear & 0xfff);
-  Block* found = blocks.find(state.rip, host, wanted);
+  // Most are found again where they were before translations or bytes could have changed.
+  Block* found = unlinked ? unlinked->link : cached;
+  if (!found->is(state.rip, host, wanted)) found = blocks.find(state.rip, host, wanted);
   if (found && !usable(found, linear, host)) {
     blocks.remove(found);
     found = nullptr;

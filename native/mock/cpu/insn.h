@@ -58,6 +58,10 @@ struct Block {
   Block* collision;  // next in the bucket of the hash table
   Insn* insns;       // count + 1
   uint8_t* bytes;    // copy of its code
+
+  bool is(uint64_t atRip, const uint8_t* atHost, uint8_t inMode) const {
+    return host == atHost && rip == atRip && mode == inMode;
+  }
 };
 
 }  // namespace nvmm::cpu

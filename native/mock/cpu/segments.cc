@@ -119,8 +119,11 @@ bool innerStack64(Core& core, unsigned offset, uint64_t& sp) {
 bool peek(Core& core, unsigned offset, unsigned size, uint64_t& value) {
   const uint64_t from = (core.state.gpr[RSP] + offset) & core.stackMask;
   if (size == 8) return core.read<uint64_t>(SS, from, value);
-  value = 0;
-  return core.readSlow(SS, from, &value, size);
+  uint32_t low = 0;
+  uint16_t word = 0;
+  const bool done = size == 4 ? core.read(SS, from, low) : core.read(SS, from, word);
+  value = size == 4 ? low : word;
+  return done;
 }
 
 bool peekSelector(Core& core, unsigned offset, uint16_t& selector) {

@@ -121,8 +121,8 @@ bool loadSegments(Core& core) {
 }
 
 void updateAll(Core& core) {
-  for (unsigned seg = 0; seg < 6; ++seg) core.updateSegment(seg);
   core.updateMode();
+  core.updateSegments();
 }
 
 }  // namespace
