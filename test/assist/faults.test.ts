@@ -192,6 +192,36 @@ for (const vendor of VENDORS) {
       expectFault(GP, 0, 1);
     });
 
+    for (const [name, code] of [
+      ['CMPXCHG16B', [0x48, 0x0f, 0xc7, 0x0b]],
+      ['MOVAPS', [0x0f, 0x28, 0x03]],
+    ] as const) {
+      it(`long: ${name} of what is not aligned`, () => {
+        make('long', code);
+        guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE + 8);
+        const { vcpu } = guest;
+        // The processor sees that before it asks for memory; an assist that is asked all the same does so, too.
+        let reason: number;
+        while ((reason = vcpu.run()) === ExitReason.MEMORY) vcpu.assistMem();
+        expect(reason).to.equal(ExitReason.HALTED);
+        expect(guest.accesses).to.deep.equal([]);
+        vcpu.getState(StateFlag.GPRS);
+        expect(vcpu.state.gprs[Gpr.RIP]).to.equal(BigInt(HANDLERS + 2 * GP + 1));
+      });
+    }
+
+    it('long: CMPXCHG16B whose address the guest has changed since the exit', () => {
+      make('long', [0x48, 0x0f, 0xc7, 0x0b]);
+      guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE);
+      expect(guest.vcpu.run()).to.equal(ExitReason.MEMORY);
+      guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE + 8);
+      guest.vcpu.assistMem();
+      expect(guest.accesses).to.deep.equal([]);
+      expect(guest.vcpu.run()).to.equal(ExitReason.HALTED);
+      guest.vcpu.getState(StateFlag.GPRS);
+      expect(guest.vcpu.state.gprs[Gpr.RIP]).to.equal(BigInt(HANDLERS + 2 * GP + 1));
+    });
+
     it('protected32: beyond the limit of ES, and of SS', () => {
       make('protected32', [0xa5]);
       guest.vcpu.state.segs[Seg.ES]!.limit = DATA + 2;

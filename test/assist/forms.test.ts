@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Gpr, Seg } from 'nvmm';
-import { AFTER, AssistGuest, DATA, DEVICE, MODES, VENDORS, type Mode } from '../support/assist.js';
+import { AFTER, AssistGuest, CODE, DATA, DEVICE, MODES, VENDORS, type Mode } from '../support/assist.js';
 import { FORMS, isAligned, type Form } from './forms.js';
 
 /** What is drawn for one instruction. */
@@ -13,6 +13,7 @@ interface Draw {
   operandPrefix: boolean;
   addressPrefix: boolean;
   lock: boolean;
+  hint: number; // XACQUIRE, XRELEASE: F2 or F3, which repeat nothing
   rexBits: number; // R, X, B
   reg: number;
   base: number;
@@ -37,6 +38,7 @@ const drawn = (form: Form): fc.Arbitrary<Draw> =>
     operandPrefix: fc.boolean(),
     addressPrefix: fc.boolean(),
     lock: fc.boolean(),
+    hint: fc.constantFrom(0, 0, 0xf2, 0xf3),
     rexBits: fc.integer({ min: 0, max: 7 }),
     reg: fc.integer({ min: 0, max: 7 }),
     base: fc.integer({ min: 0, max: 7 }),
@@ -52,7 +54,7 @@ const drawn = (form: Form): fc.Arbitrary<Draw> =>
       fc.integer({ min: AFTER - 15, max: AFTER - 1 }),
     ),
     segment: fc.constantFrom(-1, -1, Seg.ES, Seg.CS, Seg.SS, Seg.DS, Seg.FS, Seg.GS),
-    segmentBase: fc.constantFrom(0, 0x123, 0x4560, 0xbff1),
+    segmentBase: fc.constantFrom(0, 0x123, 0x4560, 0xbff1, -0x1000), // of the last one the address wraps
     registers: fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 16, maxLength: 16 }),
     flags: fc.integer({ min: 0, max: 0x8d5 }),
     immediate: fc.integer({ min: -0x8000_0000, max: 0x7fff_ffff }),
@@ -67,7 +69,7 @@ const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 const BASES_16 = [Gpr.RBX, Gpr.RBX, Gpr.RBP, Gpr.RBP, Gpr.RSI, Gpr.RDI, Gpr.RBP, Gpr.RBX];
 const INDEXES_16 = [Gpr.RSI, Gpr.RDI, Gpr.RSI, Gpr.RDI];
 
-const littleEndian = (value: number, size: number): number[] =>
+const littleEndian = (value: number | bigint, size: number): number[] =>
   Array.from({ length: size }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 0xffn));
 
 interface Built {
@@ -94,6 +96,7 @@ function build(draw: Draw, mode: Mode): Built | undefined {
 
   const prefixes: number[] = [];
   if (draw.lock && form.lockable === true) prefixes.push(0xf0);
+  if (draw.hint !== 0 && form.mandatory !== true) prefixes.push(draw.hint);
   if (operandPrefix) prefixes.push(0x66);
   if (draw.addressPrefix) prefixes.push(0x67);
   // The code, and the stack in real and 16-bit mode, can't be moved: their bases stay 0.
@@ -128,34 +131,36 @@ function build(draw: Draw, mode: Mode): Built | undefined {
   let target = draw.target;
   if (isAligned(form)) target = (target & ~15) < DEVICE ? DEVICE : target & ~15;
 
-  // Which registers make the address, and by which the target is reached.
+  // Which registers make the address (none: -1), and by which the target is reached.
   let { mod } = draw;
   let disp = mod === 1 ? (draw.disp << 24) >> 24 : mod === 2 ? draw.disp : 0;
-  let base: number;
+  let base = -1;
   let index = -1;
   let scale = 0;
   let sib: number[] = [];
   const rm = draw.base;
-  if (addressSize === 2) {
-    if (mod === 0 && rm === 6) mod = 1;
+  const hasOffset = form.offset === true;
+  if (hasOffset) {
+    mod = 0;
+  } else if (addressSize === 2) {
     if (mod === 2) disp = (disp << 16) >> 16;
-    base = BASES_16[rm]!;
-    index = INDEXES_16[rm] ?? -1;
+    if (mod !== 0 || rm !== 6) {
+      base = BASES_16[rm]!;
+      index = INDEXES_16[rm] ?? -1;
+    }
   } else {
-    if (mod === 0 && rm === 5) mod = 1;
-    if (mod === 0) disp = 0;
-    base = rm | ((rex << 3) & 8);
+    const last = rm === 4 ? draw.index : rm;
+    if (mod !== 0 || last !== 5) base = last | ((rex << 3) & 8);
     if (rm === 4) {
-      if (mod === 0 && draw.index === 5) mod = 1;
-      base = draw.index | ((rex << 3) & 8);
       index = draw.reg | ((rex << 2) & 8);
       scale = draw.scale;
       if (base === Gpr.RSP || base === index) return undefined; // the stack stays where it is
       sib = [(scale << 6) | (draw.reg << 3) | draw.index];
       if (index === Gpr.RSP) index = -1;
+      else if (base < 0) registers[index]! &= 0xfffn; // the displacement has 32 bits
     }
   }
-  if (mod === 1) disp = (disp << 24) >> 24;
+  const isRelative = is64 && base < 0 && sib.length === 0 && !hasOffset;
   const defaultSegment = base === Gpr.RBP || base === Gpr.RSP ? Seg.SS : Seg.DS;
   let segment = draw.segment >= 0 ? draw.segment : defaultSegment;
   if (is64 && draw.segment >= 0 && draw.segment < Seg.FS) segment = defaultSegment;
@@ -175,20 +180,22 @@ function build(draw: Draw, mode: Mode): Built | undefined {
     bytesAhead = Math.floor(number / (8 * size)) * size;
     if (target < DEVICE || target > AFTER - 16) return undefined;
   }
-  // The operand itself may be the base of the address: PUSH and POP change RSP.
+  const immediate = form.immediate === undefined ? 0 : form.immediate === 'b' ? 1 : Math.min(size, 4);
+  const dispSize = hasOffset ? addressSize : mod === 1 ? 1 : mod === 2 || base < 0 ? (addressSize === 2 ? 2 : 4) : 0;
   const bits = BigInt(8 * addressSize);
   const indexed = index >= 0 ? registers[index]! << BigInt(scale) : 0n;
-  const offset = BigInt(target - segmentBase - bytesAhead) - BigInt(disp) - indexed;
-  const value = BigInt.asUintN(Number(bits), offset);
-  const above = addressSize === 8 ? 0n : (registers[base]! >> bits) << bits;
-  registers[base] = value | above;
-  if (index === base) return undefined;
+  const next = code.length + (hasOffset ? 0 : 1) + sib.length + dispSize + immediate;
+  const offset = BigInt(target - segmentBase - bytesAhead) - indexed - BigInt(isRelative ? CODE + next : 0);
+  if (base >= 0) {
+    const value = BigInt.asUintN(Number(bits), offset - BigInt(disp));
+    const above = addressSize === 8 ? 0n : (registers[base]! >> bits) << bits;
+    registers[base] = value | above;
+    if (index === base) return undefined;
+  }
 
-  code.push((mod << 6) | (reg << 3) | (sib.length > 0 ? 4 : rm), ...sib);
-  if (mod === 1) code.push(...littleEndian(disp, 1));
-  if (mod === 2) code.push(...littleEndian(disp, addressSize === 2 ? 2 : 4));
-  if (form.immediate === 'b') code.push(...littleEndian(draw.immediate, 1));
-  if (form.immediate === 'z') code.push(...littleEndian(draw.immediate, Math.min(size, 4)));
+  if (!hasOffset) code.push((mod << 6) | (reg << 3) | (sib.length > 0 ? 4 : rm), ...sib);
+  code.push(...littleEndian(base >= 0 ? disp : BigInt.asIntN(64, offset), dispSize));
+  code.push(...littleEndian(draw.immediate, immediate));
   return {
     code,
     registers,
@@ -240,7 +247,9 @@ describe('assistMem, compared with the processor', () => {
                   state.fpu.xmm.forEach((register, i) => {
                     register.set(draw.bytes.subarray(i, i + 16));
                   });
-                  if (segment >= 0) state.segs[segment]!.base = BigInt(draw.segmentBase);
+                  if (segment >= 0) {
+                    state.segs[segment]!.base = BigInt.asUintN(mode === 'long' ? 64 : 32, BigInt(draw.segmentBase));
+                  }
                   guest.run();
                 }
                 reached += device.accesses.length;

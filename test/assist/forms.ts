@@ -17,8 +17,12 @@ export interface Form {
   readonly lockable?: boolean;
   /** 66 means nothing there, or something else. */
   readonly no66?: boolean;
+  /** F2 and F3 would make it another instruction. */
+  readonly mandatory?: boolean;
   /** In 64-bit mode its operand has 8 bytes. */
   readonly default64?: boolean;
+  /** It has no ModRM, but the offset itself. */
+  readonly offset?: boolean;
   /** The bit number in a register moves the operand. */
   readonly bitString?: boolean;
 }
@@ -62,9 +66,9 @@ form('MOVZX Gv,Ew', [0x0f, 0xb7], 2);
 form('MOVSX Gv,Eb', [0x0f, 0xbe], 1);
 form('MOVSX Gv,Ew', [0x0f, 0xbf], 2);
 form('MOVSXD', [0x63], 4, { only64: true });
-form('MOVBE G,M', [0x0f, 0x38, 0xf0], 'v');
-form('MOVBE M,G', [0x0f, 0x38, 0xf1], 'v');
-form('MOVNTI', [0x0f, 0xc3], 'y', { no66: true });
+form('MOVBE G,M', [0x0f, 0x38, 0xf0], 'v', { mandatory: true });
+form('MOVBE M,G', [0x0f, 0x38, 0xf1], 'v', { mandatory: true });
+form('MOVNTI', [0x0f, 0xc3], 'y', { no66: true, mandatory: true });
 pair('XCHG', [0x86], { lockable: true });
 pair('XADD', [0x0f, 0xc0], { lockable: true });
 pair('CMPXCHG', [0x0f, 0xb0], { lockable: true });
@@ -107,10 +111,20 @@ for (const [name, prefix, opcode, size] of [
   ['MOVQ store', 0x66, 0xd6, 8],
   ['MOVD load', 0x66, 0x6e, 'y'],
   ['MOVD store', 0x66, 0x7e, 'y'],
+  ['MOVLPD store', 0x66, 0x13, 8],
+  ['MOVHPD load', 0x66, 0x16, 8],
+  ['MOVAPD store', 0x66, 0x29, 16],
+  ['LDDQU', 0xf2, 0xf0, 16],
 ] as const) {
-  form(name, prefix === 0 ? [0x0f, opcode] : [prefix, 0x0f, opcode], size, { no66: true });
+  form(name, prefix === 0 ? [0x0f, opcode] : [prefix, 0x0f, opcode], size, { no66: true, mandatory: true });
 }
+
+form('MOVNTDQA', [0x66, 0x0f, 0x38, 0x2a], 16, { no66: true, mandatory: true });
+
+// Absolute addresses.
+pair('MOV A,O', [0xa0], { offset: true });
+pair('MOV O,A', [0xa2], { offset: true });
 
 export const FORMS: readonly Form[] = forms;
 /** Those whose address must be a multiple of 16. */
-export const isAligned = ({ name, size }: Form): boolean => /MOVA|MOVNTP|MOVDQA|MOVNTDQ/.test(name) || size === 'o';
+export const isAligned = ({ name, size }: Form): boolean => /MOVAP|MOVNTP|MOVDQA|MOVNTDQ/.test(name) || size === 'o';

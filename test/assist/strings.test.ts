@@ -1,9 +1,9 @@
 // String instructions, repeated or not, between memory and the device, in both directions and across pages: by assistMem as
-// by the processor on plain memory. And CALL and JMP.
+// by the processor on plain memory.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Gpr, Seg, StateFlag } from 'nvmm';
-import { AFTER, AssistGuest, CODE, DATA, DEVICE, MODES, STACK_TOP, VENDORS, type Mode } from '../support/assist.js';
+import { AFTER, AssistGuest, CODE, DATA, DEVICE, MODES, VENDORS, type Mode } from '../support/assist.js';
 
 const STRINGS: readonly (readonly [name: string, opcode: number])[] = [
   ['MOVS', 0xa4],
@@ -106,32 +106,6 @@ describe('assistMem with string instructions, compared with the processor', () =
             );
           });
         }
-
-        it('CALL and JMP through the device', () => {
-          for (const [name, ext] of [
-            ['CALL', 2],
-            ['JMP', 4],
-          ] as const) {
-            for (const guest of [device, memory]) {
-              guest.reset();
-              const size = is64 ? 8 : mode === 'real' || mode === 'protected16' ? 2 : 4;
-              const target = CODE + 0x100;
-              // [disp16] or [disp32]; in 64-bit code through SIB, so that it is not relative
-              const address =
-                size === 2 ? [0x06, 0x34, 0xc0] : is64 ? [0x04, 0x25, 0x34, 0xc0, 0, 0] : [0x05, 0x34, 0xc0, 0, 0];
-              address[0]! |= ext << 3;
-              guest.load([0xff, ...address]);
-              guest.memory.bytes[target] = 0xf4;
-              guest.device.set([target & 0xff, target >> 8], 0x34);
-              guest.run();
-              expect(guest.vcpu.state.gprs[Gpr.RIP], name).to.equal(BigInt(target + 1));
-              expect(guest.vcpu.state.gprs[Gpr.RSP], name).to.equal(
-                BigInt(name === 'CALL' ? STACK_TOP - size : STACK_TOP),
-              );
-            }
-            expect(device.differences(memory).join('\n')).to.equal('');
-          }
-        });
       });
     }
   }

@@ -264,6 +264,48 @@ describe('guest-virtual addresses', () => {
       expect(vcpu.readVirtual(0x1c00n, 0)).to.deep.equal(new Uint8Array(0));
     });
 
+    for (const mode of ['none', 'PAE', '4-level'] as const) {
+      it(`cross pages in every paging mode: ${mode}`, () => {
+        // 0x1f0000 and the next page; they lie the other way round in memory, unless there is no paging.
+        setMode(mode);
+        const gva = mode === '4-level' ? 0xffff_8000_001f_0ff0n : mode === 'PAE' ? 0xc01f_0ff0n : 0x1f_0ff0n;
+        if (mode === 'none') {
+          const more = machine.allocate(0x2000);
+          machine.mapGpa(more, 0x1f_0000);
+          vcpu.writeVirtual(
+            gva,
+            Uint8Array.from({ length: 32 }, (_, i) => i + 1),
+          );
+          expect(more.bytes[0xff0]).to.equal(1);
+          expect(more.bytes[0x100f]).to.equal(32);
+        } else {
+          memory.bytes.fill(0, DIRECTORY, 0x6000);
+          if (mode === 'PAE') entry(DIRECTORY, 3, 0x3001n);
+          else {
+            entry(DIRECTORY, 256, 0x2007n);
+            entry(0x2000, 0, 0x3007n);
+          }
+          entry(0x3000, 0, 0x4007n);
+          entry(0x4000, 0x1f0, 0x9007n);
+          entry(0x4000, 0x1f1, 0x8007n);
+          vcpu.writeVirtual(
+            gva,
+            Uint8Array.from({ length: 32 }, (_, i) => i + 1),
+          );
+          expect(memory.bytes[0x9ff0]).to.equal(1);
+          expect(memory.bytes[0x800f]).to.equal(32);
+          expectFailure('not-present', () => vcpu.readVirtual(gva, 0x1011));
+        }
+        expect(vcpu.readVirtual(gva, 32)).to.deep.equal(Uint8Array.from({ length: 32 }, (_, i) => i + 1));
+      });
+    }
+
+    it('follow a large page to its end', () => {
+      entry(DIRECTORY, 1, 0x87n, 4); // 4 MiB at 0
+      memory.bytes.set([1, 2, 3, 4], 0x9ffe);
+      expect([...vcpu.readVirtual(0x40_9ffen, 4)]).to.deep.equal([1, 2, 3, 4]);
+    });
+
     it('write all or nothing', () => {
       expectFailure('protection', () => {
         vcpu.writeVirtual(0x2ff0n, new Uint8Array(32).fill(1));
