@@ -1,0 +1,41 @@
+// The main program of a process with one hostile guest: `session.js NAME VENDOR TURNS STOPS`. Prints a Report.
+import { GUESTS, HostileGuest } from './guests.js';
+
+export interface Report {
+  /** Bytes by which the process has grown from after the first TURNS to after four times as many more. */
+  growth: number;
+  /** Milliseconds from a stop to the end of all runs: each time. */
+  stops: number[];
+}
+
+const [wanted, vendor, turns, stops] = process.argv.slice(2);
+const name = GUESTS.find((guest) => guest === wanted);
+if (name === undefined || (vendor !== 'amd' && vendor !== 'intel')) throw new Error('NAME VENDOR TURNS STOPS');
+
+async function residentSize(): Promise<number> {
+  // What natives hold is given back by the event loop, after the collection.
+  for (let i = 0; i < 3; i++) {
+    globalThis.gc?.();
+    await new Promise(setImmediate);
+  }
+  return process.memoryUsage().rss;
+}
+
+const guest = new HostileGuest(name, { vendor, timeSlice: 200_000 });
+await guest.turns(Number(turns));
+const before = await residentSize();
+await guest.turns(4 * Number(turns));
+const report: Report = { growth: (await residentSize()) - before, stops: [] };
+guest.close();
+
+for (let i = 0; i < Number(stops); i++) {
+  const running = new HostileGuest(name, { vendor });
+  const stopped = running.runUntilStopped();
+  while (!running.hasBegun) await new Promise(setImmediate);
+  const begin = performance.now();
+  running.stop();
+  await stopped;
+  report.stops.push(performance.now() - begin);
+  running.close();
+}
+console.log(JSON.stringify(report));
