@@ -16,7 +16,7 @@ describe('hostile guests', () => {
           'dist/test/hostile/guests/session.js',
           name,
           vendor,
-          '40',
+          '10',
           '3',
         ]);
         expect(stderr).to.equal('');

@@ -75,10 +75,16 @@ export class HostileGuest {
     return this.#rounds?.[0] !== 0;
   }
 
-  /** Runs, and answers as a VMM would. The device's processors must have a time slice. */
+  /** Each VCPU for a time slice, which the device must have, or some hundred exits; answered as a VMM would. */
   async turns(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
-      for (const vcpu of [...this.#vcpus]) this.#answer(vcpu, vcpu.run());
+      for (const vcpu of [...this.#vcpus]) {
+        for (let exits = 0; exits < 500; exits++) {
+          const reason = vcpu.run();
+          this.#answer(vcpu, reason);
+          if (reason === ExitReason.NONE || reason === ExitReason.SHUTDOWN) break;
+        }
+      }
       // What was destroyed is given back by the event loop.
       if (i % 8 === 0) await new Promise(setImmediate);
     }

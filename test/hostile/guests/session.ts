@@ -21,7 +21,7 @@ async function residentSize(): Promise<number> {
   return process.memoryUsage().rss;
 }
 
-const guest = new HostileGuest(name, { vendor, timeSlice: 200_000 });
+const guest = new HostileGuest(name, { vendor, timeSlice: 100_000 });
 await guest.turns(Number(turns));
 const before = await residentSize();
 await guest.turns(4 * Number(turns));
