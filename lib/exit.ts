@@ -194,18 +194,23 @@ export class ExitState {
   get valid(): boolean {
     return this.#words.u32[EXIT.rflags / 4] !== 0;
   }
+  /** RFLAGS of the guest, 64 bits. */
   get rflags(): bigint {
     return this.#words.u64[EXIT.rflags / 8]!;
   }
+  /** CR8 of the guest: the task priority, 0 to 15. */
   get cr8(): bigint {
     return this.#words.u64[EXIT.cr8 / 8]!;
   }
+  /** The next instruction is in the shadow of STI or of a load of SS: no interrupt comes before it. */
   get intShadow(): boolean {
     return (this.#words.u8[EXIT.bits]! & 1) !== 0;
   }
+  /** The interrupt window was asked for, and has not opened yet. */
   get intWindowExiting(): boolean {
     return (this.#words.u8[EXIT.bits]! & 2) !== 0;
   }
+  /** The NMI window was asked for, and has not opened yet. */
   get nmiWindowExiting(): boolean {
     return (this.#words.u8[EXIT.bits]! & 4) !== 0;
   }

@@ -10,7 +10,17 @@ export type { CpuidConfiguration, CpuidRegisters, Vcpu } from './vcpu.js';
 export type { VcpuStats } from './stats.js';
 export type { VcpuEvent } from './event.js';
 export { ExitReason, exitReasonName } from './exit.js';
-export type { Exit, ExitObject } from './exit.js';
+export type {
+  Exit,
+  ExitObject,
+  ExitState,
+  InsnExit,
+  InvalidExit,
+  IoExit,
+  MemoryExit,
+  RdmsrExit,
+  WrmsrExit,
+} from './exit.js';
 export type { FpuState, InterruptState, SegmentAttributes, SegmentRegister, VcpuState } from './state.js';
 export { NvmmError } from './errors.js';
 export type { GuestPhysical } from './x86/assists.js';

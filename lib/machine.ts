@@ -301,6 +301,7 @@ export class Machine implements Disposable {
     if (errno !== 0) throw requestError(errno, 'NVMM_IOC_MACHINE_DESTROY');
   }
 
+  /** {@link destroy}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

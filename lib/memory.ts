@@ -74,6 +74,7 @@ export class HostMemory implements Disposable {
     this.#bytes = undefined;
   }
 
+  /** {@link free}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.free();
   }

@@ -187,6 +187,7 @@ export class Nvmm implements Disposable {
     check(this.#file.close(), 'close');
   }
 
+  /** {@link close}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

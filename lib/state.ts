@@ -186,6 +186,7 @@ export class FpuState {
     this.#view.setUint8(FPU.fx_tw, value);
   }
 
+  /** SSE's control and status, 32 bits. */
   get mxcsr(): number {
     return this.#view.getUint32(FPU.fx_mxcsr, true);
   }

@@ -434,6 +434,7 @@ export class Vcpu implements Disposable {
     if (errno !== 0) throw requestError(errno, 'NVMM_IOC_VCPU_DESTROY');
   }
 
+  /** {@link destroy}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }
