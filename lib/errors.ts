@@ -1,3 +1,4 @@
+import { publishRequest } from './diagnostics.js';
 import { errnoName, errnoNumber } from './errno.js';
 
 /**
@@ -53,13 +54,15 @@ export function requestError(errno: number, operation: string): NvmmError {
   return new NvmmError(code, operation, explanation);
 }
 
-/** Throws unless `errno` is 0. */
+/** Throws unless `errno` is 0: what a request was answered with. */
 export function check(errno: number, operation: string): void {
+  publishRequest(operation, errno);
   if (errno !== 0) throw requestError(errno, operation);
 }
 
-/** `answer`, unless it is an errno. */
+/** `answer` to a request, unless it is an errno. */
 export function checked<T extends object>(answer: T | number, operation: string): T {
+  publishRequest(operation, typeof answer === 'number' ? answer : 0);
   if (typeof answer === 'number') throw requestError(answer, operation);
   return answer;
 }

@@ -7,6 +7,7 @@ export type { Area, HostAddress, Machine, MapOptions, SharedMachine } from './ma
 export { Prot } from './memory.js';
 export type { HostMemory } from './memory.js';
 export type { CpuidConfiguration, CpuidRegisters, Vcpu } from './vcpu.js';
+export type { CoalescedWrite, Coalescing } from './coalescing.js';
 export type { VcpuStats } from './stats.js';
 export type { VcpuEvent } from './event.js';
 export { ExitReason, exitReasonName } from './exit.js';
@@ -22,6 +23,7 @@ export type {
   WrmsrExit,
 } from './exit.js';
 export type { FpuState, InterruptState, SegmentAttributes, SegmentRegister, VcpuState } from './state.js';
+export type { ExitMessage, RequestMessage, RunMessage } from './diagnostics.js';
 export { NvmmError } from './errors.js';
 export type { GuestPhysical } from './x86/assists.js';
 export { AssistError } from './x86/assist-mem.js';

@@ -1,6 +1,6 @@
 import { isMainThread } from 'node:worker_threads';
 import { integer, options, pageMultiple } from './arguments.js';
-import { check, checked, NvmmError, requestError } from './errors.js';
+import { check, checked, NvmmError } from './errors.js';
 import { readCapability, type Capability } from './capability.js';
 import { errnoNumber } from './errno.js';
 import { GuestMemory } from './guest-memory.js';
@@ -298,7 +298,7 @@ export class Machine implements Disposable {
     for (const vcpu of [...this.#vcpus.values()]) vcpu.destroy();
     const errno = this.#native.destroy();
     this.#onDestroy();
-    if (errno !== 0) throw requestError(errno, 'NVMM_IOC_MACHINE_DESTROY');
+    check(errno, 'NVMM_IOC_MACHINE_DESTROY');
   }
 
   /** {@link destroy}, at the end of a `using` block. */

@@ -19,6 +19,10 @@ export interface NativeFile {
   /** `maxRam`: of the capability. */
   createMachine(maxRam: number): NativeMachine | Errno;
   close(): Errno;
+  /** The same on threads of their own; the info's 32 bytes are what is fulfilled. */
+  machineInfoAsync(id: number): Promise<Uint8Array | Errno>;
+  createMachineAsync(maxRam: number): Promise<NativeMachine | Errno>;
+  closeAsync(): Promise<Errno>;
 }
 
 export interface NativeMachine {
@@ -66,8 +70,15 @@ export interface NativeVcpu {
   readonly status: ArrayBuffer;
   readonly run: () => undefined | Errno;
   stop(): undefined;
-  /** Begins a run on the VCPU's own thread; `completed` (the first call's, always) is called when it has ended. */
+  /**
+   * Begins a run on the VCPU's own thread; `completed` (the first call's, always) is called when it has ended. And with -1
+   * while it goes on, if writes wait in the coalescer.
+   */
   startRun(completed: (error: Errno) => void): Errno;
+  /** Collects plain OUTs to the ports (first and last of each range) from the next run on; none to end it. */
+  coalesce(ports: Uint32Array, capacity: number): undefined;
+  /** Port, size, value and an unused word of each write, `capacity` of them at most; how many. */
+  takeWrites(into: Uint32Array): number;
   getState(pieces: number): Errno;
   configure(op: number, conf: Uint8Array): Errno;
   destroy(): Errno;

@@ -1,10 +1,10 @@
 import { boolean, integer, oneOf, options, string } from './arguments.js';
 import { number64, readCapability, type Capability } from './capability.js';
-import { check, checked, NvmmError, requestError } from './errors.js';
+import { check, checked, NvmmError } from './errors.js';
 import { errnoName } from './errno.js';
 import { Machine } from './machine.js';
 import { MockSystem } from './mock-system.js';
-import { nativeModule, type DeviceHandle, type NativeFile } from './native.js';
+import { nativeModule, type DeviceHandle, type Errno, type NativeFile, type NativeMachine } from './native.js';
 import { MACH_INFO, MACH_INFO_SIZE, STATE_SIZE } from './x86/layout.js';
 
 /** One line of `nvmm.listMachines()`: `struct nvmm_ctl_mach_info`. */
@@ -130,7 +130,16 @@ export class Nvmm implements Disposable {
    * @throws NvmmError ENOBUFS if the system has no machine left.
    */
   createMachine(): Machine {
-    const native = checked(this.#file.createMachine(this.capability.maxRam), 'NVMM_IOC_MACHINE_CREATE');
+    return this.#newMachine(this.#file.createMachine(this.capability.maxRam));
+  }
+
+  /** The same without blocking this thread, however long the driver waits. */
+  async createMachineAsync(): Promise<Machine> {
+    return this.#newMachine(await this.#file.createMachineAsync(this.capability.maxRam));
+  }
+
+  #newMachine(answer: NativeMachine | Errno): Machine {
+    const native = checked(answer, 'NVMM_IOC_MACHINE_CREATE');
     const machine = new Machine(native, this.capability, () => this.#machines.delete(machine));
     this.#machines.add(machine);
     return machine;
@@ -143,33 +152,38 @@ export class Nvmm implements Disposable {
    * @throws NvmmError ENOENT if there is none, EPERM if it is another's and this is not root, EBUSY while it runs.
    */
   machineInfo(id: number): MachineInfo {
-    integer('id', id, 0, this.capability.maxMachines - 1);
-    const info = this.#machineInfo(id);
-    if (typeof info === 'number') throw requestError(info, 'NVMM_IOC_CTL');
-    return info;
+    this.#checkId(id);
+    return infoOf(id, this.#machineInfo(id));
   }
 
-  #machineInfo(id: number): MachineInfo | number {
+  /** The same without blocking this thread, however long the driver waits. */
+  async machineInfoAsync(id: number): Promise<MachineInfo> {
+    this.#checkId(id);
+    return infoOf(id, await this.#file.machineInfoAsync(id));
+  }
+
+  #checkId(id: number): void {
+    integer('id', id, 0, this.capability.maxMachines - 1);
+  }
+
+  #machineInfo(id: number): Uint8Array | Errno {
     const bytes = new Uint8Array(MACH_INFO_SIZE);
     const errno = this.#file.machineInfo(id, bytes);
-    if (errno !== 0) return errno;
-    const view = new DataView(bytes.buffer);
-    return {
-      id,
-      vcpus: view.getUint32(MACH_INFO.nvcpus, true),
-      ram: number64(view, MACH_INFO.nram),
-      pid: view.getInt32(MACH_INFO.pid, true),
-      created: new Date(Number(view.getBigInt64(MACH_INFO.time, true)) * 1000),
-    };
+    return errno === 0 ? bytes : errno;
   }
 
   /** The machines that this handle may see, by id: its own, and as root everybody's. Waits as {@link machineInfo}. */
   listMachines(): MachineInfo[] {
     const machines: MachineInfo[] = [];
+    for (let id = 0; id < this.capability.maxMachines; id++) addVisible(machines, id, this.#machineInfo(id));
+    return machines;
+  }
+
+  /** The same without blocking this thread, however long the driver waits. */
+  async listMachinesAsync(): Promise<MachineInfo[]> {
+    const machines: MachineInfo[] = [];
     for (let id = 0; id < this.capability.maxMachines; id++) {
-      const info = this.#machineInfo(id);
-      if (typeof info !== 'number') machines.push(info);
-      else if (!['ENOENT', 'EPERM'].includes(errnoName(info))) throw requestError(info, 'NVMM_IOC_CTL');
+      addVisible(machines, id, await this.#file.machineInfoAsync(id));
     }
     return machines;
   }
@@ -181,14 +195,42 @@ export class Nvmm implements Disposable {
    * its way end with NONE.
    */
   close(): void {
-    if (this.#closed) return;
+    if (this.#beginClose()) check(this.#file.close(), 'close');
+  }
+
+  /**
+   * The same without blocking this thread for machines of others. This handle's machines are stopped and destroyed at once;
+   * fulfilled when the device is closed.
+   */
+  async closeAsync(): Promise<void> {
+    if (this.#beginClose()) check(await this.#file.closeAsync(), 'close');
+  }
+
+  #beginClose(): boolean {
+    if (this.#closed) return false;
     this.#closed = true;
     for (const machine of [...this.#machines]) machine.destroy();
-    check(this.#file.close(), 'close');
+    return true;
   }
 
   /** {@link close}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function infoOf(id: number, answer: Uint8Array | Errno): MachineInfo {
+  const { buffer, byteOffset } = checked(answer, 'NVMM_IOC_CTL');
+  const view = new DataView(buffer, byteOffset);
+  return {
+    id,
+    vcpus: view.getUint32(MACH_INFO.nvcpus, true),
+    ram: number64(view, MACH_INFO.nram),
+    pid: view.getInt32(MACH_INFO.pid, true),
+    created: new Date(Number(view.getBigInt64(MACH_INFO.time, true)) * 1000),
+  };
+}
+
+function addVisible(machines: MachineInfo[], id: number, answer: Uint8Array | Errno): void {
+  if (typeof answer !== 'number' || !['ENOENT', 'EPERM'].includes(errnoName(answer))) machines.push(infoOf(id, answer));
 }

@@ -1,8 +1,10 @@
 import { inspect } from 'node:util';
 import { abortSignal, boolean, callback, integer, options } from './arguments.js';
+import { Coalescer, type Coalescing } from './coalescing.js';
 import { check, NvmmError, requestError } from './errors.js';
 import { checkEvent, EventSlot, type VcpuEvent } from './event.js';
-import { errnoNumber } from './errno.js';
+import { exitChannel, runChannel, type ExitMessage, type RunMessage } from './diagnostics.js';
+import { errnoName, errnoNumber } from './errno.js';
 import { Exit, ExitReason } from './exit.js';
 import type { Machine } from './machine.js';
 import type { Errno, NativeVcpu } from './native.js';
@@ -16,6 +18,9 @@ import { StateFlag } from './x86/registers.js';
 
 const ENOENT = errnoNumber('ENOENT');
 const EBUSY = errnoNumber('EBUSY');
+
+// What a run that goes on says when coalesced writes wait.
+const WRITES_WAIT = -1;
 
 const CONF_CPUID_OP = 200;
 const CONF_TPR_OP = 201;
@@ -62,7 +67,10 @@ export class Vcpu implements Disposable {
   readonly #event: EventSlot;
   readonly #onDestroy: () => void;
   readonly #completed: (error: Errno) => void;
-  #pending: { resolve: (reason: number) => void; reject: (error: NvmmError) => void } | undefined;
+  #pending: { resolve: (reason: number) => void; reject: (error: unknown) => void } | undefined;
+  // What a delivery of coalesced writes has thrown, during the run that is under way.
+  #thrown: { readonly error: unknown } | undefined;
+  #coalescer: Coalescer | undefined;
   #assists: Assists | undefined;
   #destroyed = false;
 
@@ -170,7 +178,9 @@ export class Vcpu implements Disposable {
    * @throws NvmmError EBUSY while the VCPU runs already; EINVAL if an injected event is not acceptable.
    */
   run(): number {
+    if (runChannel.hasSubscribers) this.#publishRun(false);
     const error = this.#run();
+    if (exitChannel.hasSubscribers) this.#publishExit(error);
     if (error !== undefined) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
     return this.#reason[0]!;
   }
@@ -215,6 +225,7 @@ export class Vcpu implements Disposable {
 
   #start(): Promise<number> {
     return new Promise((resolve, reject) => {
+      if (runChannel.hasSubscribers) this.#publishRun(true);
       const error = this.#native.startRun(this.#completed);
       if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
       this.#pending = { resolve, reject };
@@ -223,12 +234,63 @@ export class Vcpu implements Disposable {
   }
 
   #complete(error: Errno): void {
+    this.#flush();
+    if (error === WRITES_WAIT) {
+      if (this.#thrown !== undefined) this.stop();
+      return;
+    }
     const pending = this.#pending;
-    this.#pending = undefined;
+    const thrown = this.#thrown;
+    this.#pending = this.#thrown = undefined;
     underWay.delete(this);
+    if (thrown !== undefined) {
+      pending?.reject(thrown.error);
+      return;
+    }
     const errno = this.destroyed ? ENOENT : error;
+    if (exitChannel.hasSubscribers) this.#publishExit(errno);
     if (errno === 0) pending?.resolve(this.#reason[0]!);
     else pending?.reject(requestError(errno, 'NVMM_IOC_VCPU_RUN'));
+  }
+
+  #publishRun(asynchronous: boolean): void {
+    const message: RunMessage = { machine: this.machine.id, vcpu: this.id, asynchronous };
+    runChannel.publish(message);
+  }
+
+  #publishExit(error: Errno = 0): void {
+    const ended =
+      error === 0 ? { reason: this.#reason[0]!, error: undefined } : { reason: undefined, error: errnoName(error) };
+    const message: ExitMessage = { machine: this.machine.id, vcpu: this.id, ...ended };
+    exitChannel.publish(message);
+  }
+
+  #flush(): void {
+    try {
+      this.#coalescer?.flush();
+    } catch (error) {
+      this.#thrown ??= { error };
+    }
+  }
+
+  /**
+   * Collects writes to some ports while the VCPU runs asynchronously, and hands them over in batches: the guest goes on
+   * meanwhile, and a batch costs one wake-up of this thread, not each byte. Each other exit, and the end of each run, comes
+   * after the writes before it. OUT of 1, 2 or 4 bytes only: OUTS, and an OUT in an interrupt shadow or under RFLAGS.TF or RF,
+   * are exits as ever, and so is everything in {@link run}. `undefined` ends it.
+   *
+   * What `deliver` throws ends the run, and rejects it.
+   *
+   * @throws NvmmError EBUSY while the VCPU runs.
+   */
+  configureCoalescing(how: Coalescing | undefined): void {
+    this.#requireIdle('configureCoalescing');
+    if (how !== undefined) {
+      this.#coalescer = new Coalescer(this.#native, how);
+      return;
+    }
+    this.#coalescer = undefined;
+    this.#native.coalesce(new Uint32Array(0), 0);
   }
 
   /**
@@ -431,7 +493,7 @@ export class Vcpu implements Disposable {
     this.#destroyed = true;
     const errno = this.#native.destroy();
     this.#onDestroy();
-    if (errno !== 0) throw requestError(errno, 'NVMM_IOC_VCPU_DESTROY');
+    check(errno, 'NVMM_IOC_VCPU_DESTROY');
   }
 
   /** {@link destroy}, at the end of a `using` block. */

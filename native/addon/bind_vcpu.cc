@@ -62,10 +62,34 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
   defineHot<stop>(object, "stop", vcpu);
 
   // startRun(completed): begins a run on a thread of its own; completed(errno) follows, always the first call's
-  // function.
-  define(object, "startRun", [vcpu, runner = std::shared_ptr<Runner>()](const Napi::CallbackInfo& info) mutable {
-    if (!runner) runner = std::make_shared<Runner>(info.Env(), vcpu, info[0]);
-    return Napi::Number::New(info.Env(), runner->start());
+  // function. completed(-1) may come before: writes wait in the coalescer.
+  struct Asynchronous {
+    std::shared_ptr<Coalescer> coalescer;
+    std::unique_ptr<Runner> runner;
+  };
+  const auto asynchronous = std::make_shared<Asynchronous>();
+  define(object, "startRun", [vcpu, asynchronous](const Napi::CallbackInfo& info) {
+    auto& runner = asynchronous->runner;
+    if (!runner) runner = std::make_unique<Runner>(info.Env(), vcpu, info[0]);
+    return Napi::Number::New(info.Env(), runner->start(asynchronous->coalescer));
+  });
+
+  // coalesce(ports: Uint32Array of first and last, capacity): from the next run on; no ports end it.
+  define(object, "coalesce", [asynchronous](const Napi::CallbackInfo& info) {
+    const auto ports = info[0].As<Napi::Uint32Array>();
+    std::vector<Coalescer::Range> ranges;
+    for (size_t i = 0; i + 1 < ports.ElementLength(); i += 2) ranges.push_back({ports[i], ports[i + 1]});
+    const size_t capacity = info[1].As<Napi::Number>().Uint32Value();
+    asynchronous->coalescer = ranges.empty() ? nullptr : std::make_shared<Coalescer>(std::move(ranges), capacity);
+  });
+
+  // takeWrites(into: Uint32Array of 4 words for each of `capacity` writes) -> how many
+  define(object, "takeWrites", [asynchronous](const Napi::CallbackInfo& info) -> Napi::Value {
+    auto into = info[0].As<Napi::Uint32Array>();
+    const auto& coalescer = asynchronous->coalescer;
+    const bool fits = coalescer && into.ByteLength() >= coalescer->capacity() * sizeof(Coalescer::Write);
+    const size_t count = fits ? coalescer->take(reinterpret_cast<Coalescer::Write*>(into.Data())) : 0;
+    return Napi::Number::New(info.Env(), static_cast<double>(count));
   });
 
   // getState(pieces)

@@ -21,6 +21,7 @@
 
 namespace nvmm {
 
+class Coalescer;
 class Machine;
 class Memory;
 class Vcpu;
@@ -221,9 +222,10 @@ class Vcpu {
   // the caller's: looking it up costs as much as a tenth of a run.
   int run(const std::shared_ptr<RunnerThread>& thread);
   // The same in steps, for a thread of our own: claim() on the caller's thread, runClaimed() on the other one, which
-  // leaves the result untouchable until release().
+  // leaves the result untouchable until release(). Writes for the coalescer, if there is one, don't end the run; the
+  // first of a batch is told to `collected`.
   int claim();
-  int runClaimed();
+  int runClaimed(Coalescer* coalescer, const std::function<void()>& collected);
   void release() { status_->state.store(State::Idle, std::memory_order_release); }
   bool running() const { return status_->state == State::Running; }
   bool destroyed() const { return status_->destroyed != 0; }

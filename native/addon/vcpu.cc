@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "coalescer.h"
 #include "kicker.h"
 #include "objects.h"
 
@@ -87,9 +88,23 @@ int Vcpu::run(const std::shared_ptr<RunnerThread>& thread) {
   return error;
 }
 
-int Vcpu::runClaimed() {
+int Vcpu::runClaimed(Coalescer* coalescer, const std::function<void()>& collected) {
   blocksCaller_ = false;
-  const int error = enter(RunnerThread::current());
+  abi::nvmm_x86_exit& exit = argument_->exit;
+  int error = enter(RunnerThread::current());
+  while (error == 0 && coalescer != nullptr) {
+    bool first = false;
+    const auto taken = coalescer->put(*comm_, exit, &first);
+    if (taken == Coalescer::Taken::No) break;
+    increment(status_->coalesced);
+    if (taken == Coalescer::Taken::Full) {
+      exit = {};
+      exit.reason = abi::NVMM_VCPU_EXIT_NONE;
+      break;
+    }
+    if (first) collected();
+    error = enter(RunnerThread::current());
+  }
   blocksCaller_ = true;
   status_->state.store(State::Delivering, std::memory_order_release);
   return error;

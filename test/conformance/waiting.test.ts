@@ -1,0 +1,61 @@
+// The asynchronous forms of requests that may wait for machines of others.
+import { expect } from 'chai';
+import { ExitReason, type Nvmm } from 'nvmm';
+import { onEachDevice } from '../support/devices.js';
+import { expectCode } from '../support/expect.js';
+import { bytes, realMode } from '../support/guest.js';
+
+const code = (error: unknown): string => (error as { code: string }).code;
+
+onEachDevice('requests that wait on other threads', (device) => {
+  let nvmm: Nvmm;
+  beforeEach(() => {
+    nvmm = device.open();
+  });
+  afterEach(() => {
+    nvmm.close();
+  });
+
+  it('answer what the synchronous ones answer', async () => {
+    const machine = await nvmm.createMachineAsync();
+    machine.allocate(8192);
+    machine.createVcpu(3);
+    expect(await nvmm.machineInfoAsync(machine.id))
+      .to.deep.equal(nvmm.machineInfo(machine.id))
+      .and.include({ ram: 8192 });
+    expect(await nvmm.listMachinesAsync())
+      .to.deep.equal(nvmm.listMachines())
+      .and.have.length(1);
+    expect(await nvmm.machineInfoAsync(machine.id + 1).catch(code)).to.equal('ENOENT');
+    await nvmm.machineInfoAsync(-1).then(
+      () => expect.fail('accepted'),
+      (error: unknown) => expect(error).to.be.instanceOf(RangeError),
+    );
+  });
+
+  it('end behind a guest that makes no exits', async () => {
+    const machine = nvmm.createMachine();
+    const { vcpu } = realMode(machine, bytes('ebfe'));
+    const run = (async (): Promise<number | string> => {
+      for (;;) {
+        const reason = await vcpu.runAsync().catch(code);
+        if (reason !== ExitReason.NONE) return reason;
+      }
+    })();
+    const [one, two] = await Promise.all([nvmm.createMachineAsync(), nvmm.createMachineAsync()]);
+    expect(new Set([machine.id, one.id, two.id]).size).to.equal(3);
+    await nvmm.closeAsync();
+    expect(await run).to.be.oneOf(['ENOENT', ExitReason.STOPPED]);
+    expect(machine.destroyed).to.equal(true);
+  });
+
+  it('close once, however often and in whichever way', async () => {
+    const machine = await nvmm.createMachineAsync();
+    await Promise.all([nvmm.closeAsync(), nvmm.closeAsync()]);
+    nvmm.close();
+    expect(nvmm.closed).to.equal(true);
+    expect(machine.destroyed).to.equal(true);
+    expect(await nvmm.createMachineAsync().catch(code)).to.equal('EBADF');
+    expectCode('EBADF', () => nvmm.createMachine());
+  });
+});
