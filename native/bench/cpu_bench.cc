@@ -1,9 +1,12 @@
-// How fast the software CPU is: millions of instructions per second of small loops in 64-bit mode, and the price of an
-// exit. The bytes are those of the assembly beside them.
+// How fast the software CPU is: millions of instructions per second of small loops in 64-bit mode, the price of an
+// exit, and how well two processors go beside each other. The bytes are those of the assembly beside them.
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <thread>
 
 #include "test/guest.h"
 
@@ -174,6 +177,46 @@ double nanosecondsPerExit() {
   return best / kExits * 1e9;
 }
 
+// Processor time of this thread for some rounds of the code at `rip`.
+double workSeconds(Cpu& cpu, uint64_t rip) {
+  const auto now = [] {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+  };
+  const double start = now();
+  for (int i = 0; i < 10; ++i) {
+    cpu.state().rip = rip;
+    cpu.run(~uint64_t{0});
+  }
+  return now() - start;
+}
+
+// What two processors over one memory do in the time of one, where their programs share nothing: 2, unless one slows
+// the other down. The median of several rounds.
+double scalingOfTwo() {
+  constexpr uint64_t kOtherCode = 0x3000;
+  constexpr size_t kTable = 3;  // the byte of 0x200000 in kSieve that is not 0
+  Guest guest(Start::Long);
+  Cpu second(guest.memory, model(Vendor::Amd));
+  second.state() = guest.cpu.state();
+  guest.load(kSieve, sizeof(kSieve));
+  guest.load(kSieve, sizeof(kSieve), kOtherCode);
+  guest.write<uint8_t>(kOtherCode + kTable, 0x40);
+  constexpr int kRounds = 15;
+  double scalings[kRounds];
+  for (double& scaling : scalings) {
+    const double alone = workSeconds(guest.cpu, Guest::kCode) + workSeconds(second, kOtherCode);
+    double together = 0;
+    std::thread other([&] { together = workSeconds(second, kOtherCode); });
+    const double ours = workSeconds(guest.cpu, Guest::kCode);
+    other.join();
+    scaling = 2 * alone / (ours + together);
+  }
+  std::nth_element(scalings, scalings + kRounds / 2, scalings + kRounds);
+  return scalings[kRounds / 2];
+}
+
 }  // namespace
 
 int main() {
@@ -193,5 +236,6 @@ int main() {
   constexpr double kBytesOfRep = 3 << 20;
   printf("%-28s %8.1f MB/s\n", "rep movs, stos, scas", kBytesOfRep / time(kRep).seconds / 1e6);
   printf("%-28s %8.1f ns\n", "exit by OUT", nanosecondsPerExit());
+  printf("%-28s %8.2f\n", "two processors beside one", scalingOfTwo());
   return 0;
 }
