@@ -1,13 +1,10 @@
-// The run loop of one VCPU: what to do with each exit, when to deliver interrupts, how to wait.
-import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
-import { ExitReason, exitReasonName, Prot, type Vcpu } from 'nvmm';
+// One processor: a VCPU, what to do with each of its exits, when it may run.
+import { ExitReason, exitReasonName, Gpr, Msr, Prot, Seg, StateFlag, type Machine, type Vcpu } from 'nvmm';
 import type { Bus } from './bus.js';
-import type { Clock } from './clock.js';
-import { InterruptDelivery, type InterruptSource } from './interrupts.js';
+import type { Alarm, Clock } from './clock.js';
+import { APIC_BASE, APIC_SIZE, type LocalApic } from './devices/local-apic.js';
+import { InterruptDelivery } from './interrupts.js';
 import { Msrs } from './msrs.js';
-
-/** How long the guest runs before the event loop gets its turn, in ns. */
-const BURST = 5e6;
 
 /** The guest did something that this machine can't go on from. */
 export class GuestError extends Error {
@@ -15,126 +12,186 @@ export class GuestError extends Error {
 }
 
 export interface CpuParts {
-  readonly vcpu: Vcpu;
+  readonly machine: Machine;
+  readonly id: number;
+  readonly apic: LocalApic;
   readonly clock: Clock;
-  readonly interrupts: InterruptSource;
   readonly ports: Bus;
   readonly mmio: Bus;
-  /**
-   * Runs the guest on this thread, in bursts. Much cheaper for each exit, but a run must end by itself after a while: it
-   * does on a mock with a time slice. Otherwise the VCPU has its own thread, and is stopped when something is due.
-   */
-  readonly blocking: boolean;
+  /** Whether a write of CR8 can end a run (Intel). */
+  readonly tprExits: boolean;
   /** Triple fault. */
   onShutdown(): void;
-  /** HLT with interrupts disabled: nothing can wake the processor any more. */
-  onDead(): void;
+  /** The time stamp counter, with which a processor starts. */
+  timeStamp(): bigint;
 }
 
+const CPUID_FEATURES = 1;
+const CPUID_EDX_APIC = 1 << 9;
+const CPUID_EDX_MTRR = 1 << 12;
+
+const TASK_32_BUSY = 11;
+
+/** How often an interrupt is looked at again that CR8 holds back, where writes of CR8 are not told of; in ns. */
+const TPR_POLL = 1e6;
+
 export class Cpu {
+  readonly id: number;
+  readonly apic: LocalApic;
   /** How often the guest exited for what. */
   readonly exits = new Map<number, number>();
+  /** Called when the processor may have something to do again. */
+  onWake: () => void = () => undefined;
   readonly #parts: CpuParts;
-  readonly #delivery: InterruptDelivery;
-  readonly #msrs = new Msrs();
-  #stopped = false;
-  #paused = false;
-  #wake: () => void = () => undefined;
+  readonly #msrs: Msrs;
+  readonly #poll: Alarm;
+  #vcpu: Vcpu;
+  #delivery: InterruptDelivery;
+  #used = false;
+  /** It has sent an interrupt to another one, and probably waits for that now. */
+  #givesWay = false;
+  /** All but the first processor wait for a start-up IPI after their INIT. */
+  #state: 'running' | 'halted' | 'waiting';
+  #init = false;
+  #start: { vector: number; timeStamp: bigint } | undefined;
 
   constructor(parts: CpuParts) {
+    const { id, apic } = parts;
     this.#parts = parts;
-    this.#delivery = new InterruptDelivery(parts.vcpu, parts.interrupts);
-    const { ports, mmio } = parts;
-    parts.vcpu.configureCallbacks({
+    this.id = id;
+    this.apic = apic;
+    this.#state = id === 0 ? 'running' : 'waiting';
+    this.#msrs = new Msrs(apic);
+    this.#vcpu = this.#create();
+    this.#delivery = new InterruptDelivery(this.#vcpu, apic);
+    apic.onPending = () => {
+      this.interrupt();
+    };
+    apic.onInit = () => {
+      this.#init = true;
+      this.#start = undefined;
+      this.interrupt();
+    };
+    apic.onStartUp = (vector) => {
+      if (this.#state !== 'waiting' && !this.#init) return;
+      this.#start = { vector, timeStamp: parts.timeStamp() };
+      this.interrupt();
+    };
+    apic.onSent = () => {
+      this.#givesWay = true;
+    };
+    this.#poll = parts.clock.alarm(() => {
+      this.interrupt();
+    });
+  }
+
+  get vcpu(): Vcpu {
+    return this.#vcpu;
+  }
+
+  /** A VCPU in its reset state. */
+  #create(): Vcpu {
+    const { machine, id, ports, mmio, apic, tprExits } = this.#parts;
+    const vcpu = machine.createVcpu(id);
+    // The driver hides the memory type range registers, which firmware wants; the APIC is ours.
+    vcpu.configureCpuid({ leaf: CPUID_FEATURES, mask: { set: { edx: CPUID_EDX_MTRR | CPUID_EDX_APIC } } });
+    if (tprExits) vcpu.configureTpr({ exitChanged: true });
+    vcpu.state.fpu.mxcsrMask = 0xffff; // the reset state has 0 here, with which MXCSR would become 0
+    // And it has a 16-bit task here, with which Intel's processors refuse to enter long mode; real ones have another one.
+    vcpu.state.segs[Seg.TR]!.set({ type: TASK_32_BUSY });
+    vcpu.setState(StateFlag.FPU | StateFlag.SEGS);
+    vcpu.configureCallbacks({
       io: (access) => {
         const { port, size, data } = access;
         if (access.in) store(data, 0, ports.read(port, size), size);
         else ports.write(port, load(data, 0, size), size);
       },
       mem: ({ gpa, size, write, data }) => {
+        // Each processor sees its own local APIC at the same place.
+        const isApic = gpa >= APIC_BASE && gpa < APIC_BASE + APIC_SIZE && apic.enabled;
+        const [device, base] = isApic ? [apic, APIC_BASE] : [mmio, 0];
         // No device is wider than 4 bytes: a wider access is several.
         for (let at = 0; at < size;) {
           const part = pieceSize(gpa + at, size - at);
-          if (write) mmio.write(gpa + at, load(data, at, part), part);
-          else store(data, at, mmio.read(gpa + at, part), part);
+          if (write) device.write(gpa - base + at, load(data, at, part), part);
+          else store(data, at, device.read(gpa - base + at, part), part);
           at += part;
         }
       },
     });
+    return vcpu;
   }
 
-  /** Runs the guest until {@link stop}. @throws GuestError, NvmmError */
-  async run(): Promise<void> {
-    while (!this.#stopped) {
-      if (this.#paused) await this.#sleep(() => this.#paused);
-      else if (this.#parts.blocking ? this.#burst() : await this.#step()) await this.#halted();
-      else if (this.#parts.blocking) await yieldToEventLoop();
-    }
+  /** Whether there is something to run. Carries out INIT and start-up, which have come meanwhile. */
+  get runnable(): boolean {
+    if (this.#init) this.#reset();
+    if (this.#start !== undefined) this.#startUp(this.#start);
+    if (this.#state === 'halted' && this.#delivery.wakes) this.#state = 'running';
+    return this.#state === 'running';
   }
 
-  /** Ends {@link run}, soon. */
-  stop(): void {
-    this.#stopped = true;
-    this.interrupt();
+  /** Nothing but another processor can wake it any more. */
+  get dead(): boolean {
+    return this.#state === 'waiting' || (this.#state === 'halted' && !this.#delivery.enabled && !this.apic.nmi);
   }
 
-  get paused(): boolean {
-    return this.#paused;
+  #reset(): void {
+    this.#init = false;
+    this.#state = this.id === 0 ? 'running' : 'waiting';
+    if (!this.#used) return;
+    this.#vcpu.destroy();
+    this.#vcpu = this.#create();
+    this.#delivery = new InterruptDelivery(this.#vcpu, this.apic);
+    this.#used = false;
   }
 
-  /** While true, the guest does not run. */
-  set paused(paused: boolean) {
-    this.#paused = paused;
-    this.interrupt();
+  /** Real mode, at the page that the start-up IPI names. */
+  #startUp({ vector, timeStamp }: { vector: number; timeStamp: bigint }): void {
+    this.#start = undefined;
+    this.#state = 'running';
+    const { state } = this.#vcpu;
+    this.#vcpu.getState(StateFlag.ALL);
+    state.segs[Seg.CS]!.set({ selector: vector << 8, base: BigInt(vector << 12) });
+    state.gprs[Gpr.RIP] = 0n;
+    state.msrs[Msr.TSC] = timeStamp;
+    this.#vcpu.setState(StateFlag.SEGS | StateFlag.GPRS | StateFlag.MSRS);
   }
 
-  /** Something has changed that the guest, or {@link run}, must be told: an interrupt is pending, for example. */
+  /** The time stamp counter at the last exit. */
+  get timeStamp(): bigint {
+    if (!this.#vcpu.running) this.#vcpu.getState(StateFlag.MSRS);
+    return this.#vcpu.state.msrs[Msr.TSC]!;
+  }
+
+  /** Something has changed that the guest must be told: an interrupt is pending, for example. */
   interrupt(): void {
-    if (this.#parts.vcpu.running) this.#parts.vcpu.stop();
-    this.#wake();
+    if (this.#vcpu.running) this.#vcpu.stop();
+    this.onWake();
   }
 
-  /** Many exits on this thread. True: the guest has halted. */
-  #burst(): boolean {
-    const { vcpu, clock } = this.#parts;
-    const end = clock.now() + BURST;
-    for (;;) {
-      this.#delivery.beforeRun();
-      const reason = vcpu.run();
-      if (this.#handle(reason)) return true;
-      const now = clock.now();
-      if (now >= clock.next) clock.fireDue();
-      if (now >= end || this.#stopped || this.#paused) return false;
-    }
+  /** Runs to the next exit, on this thread, and deals with it. @returns whether it is time for another processor. */
+  step(): boolean {
+    this.#beforeRun();
+    return this.#afterRun(this.#vcpu.run()) || this.#givesWay;
   }
 
-  /** One exit, on the VCPU's own thread. True: the guest has halted. */
-  async #step(): Promise<boolean> {
+  /** The same on the VCPU's own thread. */
+  async stepAsync(): Promise<void> {
+    this.#beforeRun();
+    this.#afterRun(await this.#vcpu.runAsync());
+  }
+
+  #beforeRun(): void {
+    this.#used = true;
+    this.#givesWay = false;
     this.#delivery.beforeRun();
-    const reason = await this.#parts.vcpu.runAsync();
-    return this.#handle(reason);
+    if (this.apic.heldBack && !this.#parts.tprExits) this.#poll.due = this.#parts.clock.now() + TPR_POLL;
   }
 
-  /** Waits for an interrupt, which costs nothing. */
-  async #halted(): Promise<void> {
-    if (!this.#delivery.enabled) {
-      this.#parts.onDead();
-      return;
-    }
-    await this.#sleep(() => !this.#parts.interrupts.pending);
-  }
-
-  /** @param why looked at again whenever something has changed. */
-  async #sleep(why: () => boolean): Promise<void> {
-    while (why() && !this.#stopped) {
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
-    this.#wake = () => undefined;
-  }
-
-  #handle(reason: number): boolean {
+  #afterRun(reason: number): boolean {
     this.exits.set(reason, (this.exits.get(reason) ?? 0) + 1);
-    const { vcpu } = this.#parts;
+    this.#delivery.afterRun();
+    const vcpu = this.#vcpu;
     switch (reason) {
       case ExitReason.IO:
         vcpu.assistIo();
@@ -145,9 +202,11 @@ export class Cpu {
         vcpu.assistMem();
         return false;
       case ExitReason.HALTED:
-        return true;
+        this.#state = 'halted';
+        return false;
       // NONE can come at any time. A window that has opened is used before the next run, whatever told of it.
       case ExitReason.NONE:
+        return true;
       case ExitReason.STOPPED:
       case ExitReason.INT_READY:
       case ExitReason.NMI_READY:
@@ -176,7 +235,7 @@ export class Cpu {
   }
 
   #error(what: string): GuestError {
-    return new GuestError(`The guest ${what}.\n${this.#parts.vcpu.dump()}`);
+    return new GuestError(`The guest ${what}.\n${this.#vcpu.dump()}`);
   }
 }
 

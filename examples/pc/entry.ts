@@ -26,12 +26,9 @@ const LARGE_PAGE = 0x80;
 
 /** @param vcpu in its reset state. Without an entry it stays there: a BIOS takes over. */
 export function enter(vcpu: Vcpu, memory: GuestMemory, entry: Entry | undefined): void {
+  if (entry === undefined) return;
   vcpu.getState(StateFlag.ALL);
   const { state } = vcpu;
-  state.fpu.mxcsrMask = 0xffff; // the reset state has 0 here, with which MXCSR would become 0
-  vcpu.setState(StateFlag.FPU);
-  if (entry === undefined) return;
-
   if (entry.mode === 'real') enterReal(vcpu, entry.segment ?? 0);
   else enterFlat(vcpu, memory, entry.mode === 'long');
   state.gprs[Gpr.RDX] = 0n; // the reset state has the processor's signature here

@@ -1,19 +1,23 @@
-// The PC: memory, one processor, and the devices of its board, wired up.
+// The PC: memory, processors, and the devices of its board, wired up.
 import type { HostMemory, Machine, Nvmm } from 'nvmm';
 import type { CharChannel } from './backends/channel.js';
 import type { Disk } from './backends/disk.js';
 import { Bus } from './bus.js';
 import { Clock } from './clock.js';
 import { Cpu } from './cpu.js';
+import { ApicBus } from './devices/apic-bus.js';
 import { connectDebugExit, connectDebugPort } from './devices/debug-ports.js';
 import { connectFirmwareConfig } from './devices/fw-cfg.js';
 import { I8042 } from './devices/i8042.js';
 import { connectIde } from './devices/ide.js';
+import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './devices/io-apic.js';
+import { LocalApic } from './devices/local-apic.js';
 import { PciBus } from './devices/pci.js';
 import { Pic } from './devices/pic.js';
 import { Pit } from './devices/pit.js';
 import { connectPort61 } from './devices/port61.js';
 import { connectPort92 } from './devices/port92.js';
+import { PowerManagement } from './devices/power.js';
 import { Rtc } from './devices/rtc.js';
 import { Uart } from './devices/uart.js';
 import { Vga } from './devices/vga.js';
@@ -21,13 +25,17 @@ import { VirtioBlock } from './devices/virtio-blk.js';
 import { VirtioConsole } from './devices/virtio-console.js';
 import { VirtioPci, type VirtioDevice } from './devices/virtio-pci.js';
 import { enter } from './entry.js';
+import { acpiTables, placeTables, rsdp, SCI_IRQ } from './firmware/acpi.js';
+import { acpiFiles } from './firmware/table-loader.js';
 import { HostTimer } from './host-timer.js';
-import { CONVENTIONAL_END, EXTENDED, GiB, HIGH, KiB, memoryMap, MiB, split, VGA_WINDOW } from './layout.js';
+import { CONVENTIONAL_END, EXTENDED, GiB, HIGH, KiB, memoryMap, MiB, ROM_AREA, split, VGA_WINDOW } from './layout.js';
 import { loadBios } from './loaders/bios.js';
 import { ImageError, type Image } from './loaders/image.js';
 import { loadKernel, type KernelOptions } from './loaders/kernel.js';
 import { loadRealMode } from './loaders/real-mode.js';
+import type { Line } from './line.js';
 import { GuestMemory, type MemoryWindow } from './memory.js';
+import { Processors } from './processors.js';
 
 /** What is started: a kernel, or a BIOS that finds something on the disks, or a kernel that asks the BIOS. */
 export interface BootConfig {
@@ -44,6 +52,8 @@ export interface BootConfig {
 export interface PcConfig {
   /** Bytes of memory: a multiple of 4096, 2 MiB or more. */
   readonly memory: number;
+  /** 1 unless given. */
+  readonly processors?: number;
   readonly boot: BootConfig;
   /** COM1 to COM4. */
   readonly serials?: readonly (CharChannel | undefined)[];
@@ -54,13 +64,13 @@ export interface PcConfig {
   /** The text that SeaBIOS writes to port 0x402. */
   readonly debugConsole?: CharChannel | undefined;
   readonly debugExit?: { readonly base?: number | undefined; readonly length?: number | undefined } | undefined;
-  /** See `CpuParts.blocking`. */
+  /** See `ProcessorsParts.blocking`. */
   readonly blocking: boolean;
 }
 
 /** Why a PC ended. */
 export type Outcome =
-  | { readonly kind: 'halt' | 'reset' | 'quit' }
+  | { readonly kind: 'halt' | 'reset' | 'off' | 'quit' }
   /** By isa-debug-exit, with the status for the process. */
   | { readonly kind: 'exit'; readonly status: number };
 
@@ -71,12 +81,17 @@ const SERIAL_PORTS = [
   { base: 0x2e8, irq: 3 },
 ] as const;
 
+/** Of `capability.vcpuConfSupport`: writes of CR8 can end a run. */
+const VCPU_CONF_TPR = 2n;
+
+/** Where the tables are behind the pointer to them, which guests look for at every 16 bytes of the ROM area. */
+const ACPI_TABLES = 0x40;
+
 /** An ArrayBuffer may be at most 4 GiB: memory is seen through windows of this size. */
 const WINDOW = 2 * GiB;
 
-const CPUID_FEATURES = 1;
-const CPUID_EDX_APIC = 1 << 9;
-const CPUID_EDX_MTRR = 1 << 12;
+/** The timer's input of the I/O APIC, as on every PC: the others have the numbers that they have at the PICs. */
+const IO_APIC_TIMER = 2;
 
 /** A PC from power-on to reset or power-off: a reset makes a new one. */
 export class Pc implements Disposable {
@@ -85,11 +100,14 @@ export class Pc implements Disposable {
   readonly ports = new Bus();
   readonly mmio = new Bus();
   readonly pic = new Pic();
+  readonly #apics = new ApicBus();
+  readonly ioApic = new IoApic(this.#apics);
+  readonly power: PowerManagement;
   readonly pci: PciBus;
   readonly keyboard: I8042;
   readonly vga: Vga;
   readonly serials: readonly (Uart | undefined)[];
-  readonly cpu: Cpu;
+  readonly processors: Processors;
   readonly #machine: Machine;
   readonly #timer: HostTimer;
   #outcome: Outcome | undefined;
@@ -102,21 +120,36 @@ export class Pc implements Disposable {
         this.end({ kind: 'reset' });
       };
       this.memory = new GuestMemory(allocateMemory(this.#machine, config.memory));
-      const { ports, mmio, clock, pic } = this;
-      const irq = (input: number): ((level: boolean) => void) => pic.line(input);
+      const { ports, mmio, clock, pic, ioApic } = this;
+      const irq = (input: number): Line => {
+        const lines = [pic.line(input), ioApic.line(input === 0 ? IO_APIC_TIMER : input)];
+        return (level) => {
+          for (const line of lines) line(level);
+        };
+      };
 
       // What every PC has.
       pic.connect(ports);
-      const pit = new Pit(clock, { line: irq(0), requested: () => pic.requested(0) });
+      mmio.add(IO_APIC_BASE, IO_APIC_SIZE, ioApic, 4);
+      const pit = new Pit(clock, {
+        line: irq(0),
+        requested: () => (ioApic.enabled(IO_APIC_TIMER) ? ioApic.requested(IO_APIC_TIMER) : pic.requested(0)),
+      });
       pit.connect(ports);
       pic.onAcknowledge = (input) => {
         if (input === 0) pit.acknowledged();
       };
+      this.power = new PowerManagement(clock, irq(SCI_IRQ), () => {
+        this.end({ kind: 'off' });
+      });
+      this.power.connect(ports);
       connectPort61(ports, pit);
       connectPort92(ports, reset);
       const rtc = new Rtc(clock, irq(8));
       rtc.connect(ports);
       storeMemorySizes(rtc, config.memory);
+      const processors = config.processors ?? 1;
+      rtc.store(CMOS_OTHER_PROCESSORS, processors - 1);
       this.keyboard = new I8042(irq(1), reset);
       this.keyboard.connect(ports);
       this.vga = new Vga(clock);
@@ -153,25 +186,36 @@ export class Pc implements Disposable {
         );
       }
 
-      const vcpu = this.#machine.createVcpu(0);
-      // The driver hides the memory type range registers, which firmware wants; there is no local APIC.
-      const mask = { set: { edx: CPUID_EDX_MTRR }, del: { edx: CPUID_EDX_APIC } };
-      vcpu.configureCpuid({ leaf: CPUID_FEATURES, mask });
-      enter(vcpu, this.memory, this.#load(config));
-      this.cpu = new Cpu({
-        vcpu,
+      const tprExits = (nvmm.capability.vcpuConfSupport & VCPU_CONF_TPR) !== 0n;
+      const cpus = Array.from({ length: processors }, (_, id) => {
+        const apic = new LocalApic({ id, clock, bus: this.#apics, external: id === 0 ? pic : undefined });
+        apic.onAcknowledge = (vector) => {
+          if (ioApic.enabled(IO_APIC_TIMER) && ioApic.vector(IO_APIC_TIMER) === vector) pit.acknowledged();
+        };
+        const timeStamp = (): bigint => cpus[0]!.timeStamp;
+        return new Cpu({
+          machine: this.#machine,
+          id,
+          apic,
+          clock,
+          ports,
+          mmio,
+          tprExits,
+          onShutdown: reset,
+          timeStamp,
+        });
+      });
+      enter(cpus[0]!.vcpu, this.memory, this.#load(config, processors));
+      this.processors = new Processors({
         clock,
-        ports,
-        mmio,
-        interrupts: pic,
+        cpus,
         blocking: config.blocking,
-        onShutdown: reset,
         onDead: () => {
           this.end({ kind: 'halt' });
         },
       });
       pic.onPending = () => {
-        this.cpu.interrupt();
+        cpus[0]!.interrupt();
       };
       this.#timer = new HostTimer(clock);
     } catch (error) {
@@ -180,13 +224,16 @@ export class Pc implements Disposable {
     }
   }
 
-  #load({ boot, memory: ram }: PcConfig): ReturnType<typeof loadKernel> | undefined {
+  #load({ boot, memory: ram }: PcConfig, processors: number): ReturnType<typeof loadKernel> | undefined {
     const { memory } = this;
     const { kernel, bios, initrd, commandLine = '' } = boot;
+    const tables = acpiTables(processors);
     const request = { memory, ram, commandLine, initrd };
     if (bios === undefined) {
       if (kernel === undefined) throw new ImageError('There is neither a kernel nor a BIOS to start.');
       this.pci.assignResources();
+      memory.write(ROM_AREA, rsdp(ROM_AREA + ACPI_TABLES + tables.rsdt));
+      memory.write(ROM_AREA + ACPI_TABLES, placeTables(tables, ROM_AREA + ACPI_TABLES));
       return loadKernel(request, kernel, boot.options);
     }
     const { gpa } = loadBios(memory, bios);
@@ -195,28 +242,28 @@ export class Pc implements Disposable {
     // Writable, unlike a ROM: processors write to descriptors and page tables themselves, where firmware has them in it, and
     // that is no instruction that could be completed otherwise. A reset brings the image back.
     this.#machine.mapGpa(rom, gpa);
-    const files = new Map([['etc/e820', e820File(ram)], ...(boot.files ?? [])]);
+    const files = new Map([['etc/e820', e820File(ram)], ...acpiFiles(tables), ...(boot.files ?? [])]);
     if (kernel !== undefined) files.set('genroms/kernel.bin', loadRealMode(request, kernel));
-    connectFirmwareConfig(this.ports, files);
+    connectFirmwareConfig(this.ports, files, processors);
     return undefined;
   }
 
   /** Ends {@link run}, at once. Only the first outcome counts. */
   end(outcome: Outcome): void {
     this.#outcome ??= outcome;
-    this.cpu.stop();
+    this.processors.stop();
   }
 
   /** Runs the guest until the end. @throws GuestError, NvmmError */
   async run(): Promise<Outcome> {
-    await this.cpu.run();
+    await this.processors.run();
     return this.#outcome ?? { kind: 'quit' };
   }
 
-  /** The registers, as text; undefined while the processor runs. */
+  /** The registers of all processors, as text; undefined while one runs. */
   dump(): string | undefined {
-    const vcpu = this.#machine.vcpus.get(0);
-    return vcpu?.running === true ? undefined : vcpu?.dump();
+    const vcpus = this.processors.all.map(({ vcpu }) => vcpu);
+    return vcpus.some((vcpu) => vcpu.running) ? undefined : vcpus.map((vcpu) => vcpu.dump()).join('\n');
   }
 
   [Symbol.dispose](): void {
@@ -242,6 +289,9 @@ function allocateMemory(machine: Machine, size: number): MemoryWindow[] {
   }
   return windows;
 }
+
+/** Where BIOSes look for the number of processors besides the first. */
+const CMOS_OTHER_PROCESSORS = 0x5f;
 
 /** Where BIOSes look for the size of memory. */
 function storeMemorySizes(rtc: Rtc, size: number): void {

@@ -11,14 +11,15 @@ interface Command {
 }
 
 const INFO: Readonly<Record<string, (pc: Pc) => string>> = {
-  status: (pc) => (pc.cpu.paused ? 'paused' : 'running'),
-  registers: (pc) => pc.dump() ?? 'The processor is running: "stop" it first.',
+  status: (pc) => (pc.processors.paused ? 'paused' : 'running'),
+  registers: (pc) => pc.dump() ?? 'The guest is running: "stop" it first.',
   exits: (pc) =>
-    [...pc.cpu.exits]
+    [...pc.processors.exits]
       .sort(([, a], [, b]) => b - a)
       .map(([reason, count]) => `${exitReasonName(reason).padEnd(12)} ${count}`)
       .join('\n'),
   pic: (pc) => String(pc.pic),
+  lapic: (pc) => pc.processors.all.map(({ apic }) => String(apic)).join('\n'),
   pci: (pc) =>
     pc.pci.functions
       .map(({ slot, number, function: pciFunction }) => {
@@ -78,7 +79,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'stop',
     help: 'the guest pauses',
     run: (pc) => {
-      pc.cpu.paused = true;
+      pc.processors.paused = true;
       return '';
     },
   },
@@ -86,7 +87,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'cont',
     help: 'the guest goes on',
     run: (pc) => {
-      pc.cpu.paused = false;
+      pc.processors.paused = false;
+      return '';
+    },
+  },
+  system_powerdown: {
+    usage: 'system_powerdown',
+    help: 'presses the power button, at which a guest with ACPI may switch itself off',
+    run: (pc) => {
+      pc.power.pressButton();
       return '';
     },
   },

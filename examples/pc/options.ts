@@ -25,6 +25,7 @@ export interface PcOptions {
   readonly vgaBios: string | undefined;
   /** In bytes. */
   readonly memory: number;
+  readonly processors: number;
   readonly drives: readonly DriveOptions[];
   /** -serial, in their order. */
   readonly serials: readonly string[];
@@ -34,6 +35,7 @@ export interface PcOptions {
   readonly reboot: boolean;
   readonly device: 'kernel' | 'mock' | 'auto';
   readonly vendor: 'amd' | 'intel';
+  readonly threads: boolean;
   readonly stats: boolean;
 }
 
@@ -51,7 +53,7 @@ What is started
 
 The machine
   -m SIZE          memory, in MiB or with K, M, G; 128 unless given
-  -smp 1           processors: one
+  -smp N           processors, up to 64
   -drive file=FILE[,if=ide|virtio][,readonly=on]   a disk, of raw format; ide unless given
   -hda FILE        the same as -drive file=FILE,if=ide; -hdb, -hdc, -hdd
   -serial TO       COM1, COM2...: mon:stdio (the first, unless given), stdio, null, file:PATH,
@@ -65,10 +67,14 @@ The machine
 The hypervisor
   --device kernel|mock|auto   which NVMM; auto unless given
   --vendor amd|intel          the processor of the mock
+  --threads        each processor has its own thread on the mock, too, as on the kernel's device
   --stats          prints the exits and the time at the end
 
 Keys: Ctrl-A x ends, Ctrl-A c switches to the monitor, Ctrl-A h shows more.
 `;
+
+/** The APIC ids of 8 bits would suffice for more. */
+const MAX_PROCESSORS = 64;
 
 const TEXT = { type: 'string' } as const;
 const FLAG = { type: 'boolean' } as const;
@@ -98,6 +104,7 @@ const OPTIONS = {
   'no-reboot': FLAG,
   nographic: FLAG,
   vendor: TEXT,
+  threads: FLAG,
   stats: FLAG,
 } as const;
 
@@ -107,7 +114,6 @@ const VENDORS = ['amd', 'intel'] as const;
 /** @throws UsageError */
 export function parseOptions(args: readonly string[]): PcOptions {
   const { values } = parse(normalize(args));
-  if (values.smp !== undefined && values.smp !== '1') throw new UsageError('-smp: this machine has one processor.');
   const devices = values.device ?? [];
   const hypervisors = devices.filter((device) => includes(HYPERVISORS, device));
   return {
@@ -120,6 +126,7 @@ export function parseOptions(args: readonly string[]): PcOptions {
     bios: values.bios,
     vgaBios: values.vgabios,
     memory: memorySize(values.m ?? '128'),
+    processors: processors(values.smp ?? '1'),
     drives: drives(values),
     serials: values.serial ?? ['mon:stdio'],
     virtioConsole: values.virtioconsole,
@@ -128,6 +135,7 @@ export function parseOptions(args: readonly string[]): PcOptions {
     reboot: values['no-reboot'] !== true,
     device: hypervisors.at(-1) ?? 'auto',
     vendor: oneOf('--vendor', values.vendor ?? 'amd', VENDORS),
+    threads: values.threads === true,
     stats: values.stats === true,
   };
 }
@@ -177,6 +185,16 @@ function memorySize(text: string): number {
   if (!(bytes >= 2 * MiB && bytes <= 64 * GiB))
     throw new UsageError(`-m ${text}: a size from 2M to 64G, such as 512M.`);
   return Math.floor(bytes / 4096) * 4096;
+}
+
+/** N or cpus=N; how they are arranged in sockets and cores is for a guest to see as it likes. */
+function processors(text: string): number {
+  const given = properties('-smp', text, ['cpus', 'sockets', 'cores', 'threads', 'maxcpus'], 'cpus');
+  const count = given.get('cpus') ?? String([...given].reduce((product, [, n]) => product * Number(n), 1));
+  if (!/^\d+$/.test(count) || Number(count) < 1 || Number(count) > MAX_PROCESSORS) {
+    throw new UsageError(`-smp ${text}: a number of processors from 1 to ${MAX_PROCESSORS}, such as 2.`);
+  }
+  return Number(count);
 }
 
 /** 'a=b,c=d' as a map; `first` is the name of a value without one at the beginning. */

@@ -110,6 +110,7 @@ async function configure(
   const { virtioConsole, debugConsole, debugExit } = options;
   return {
     memory: options.memory,
+    processors: options.processors,
     boot,
     serials,
     ide: onBus('ide'),
@@ -117,7 +118,7 @@ async function configure(
     virtioConsole: virtioConsole === undefined ? undefined : await open(virtioConsole),
     debugConsole: debugConsole === undefined ? undefined : await open(debugConsole),
     debugExit,
-    blocking: nvmm.device === 'mock',
+    blocking: nvmm.device === 'mock' && !options.threads,
   };
 }
 
@@ -141,7 +142,7 @@ function bootConfig({ kernel, initrd, append, unpack, flatAddress, bios, vgaBios
 }
 
 function printStatistics(pc: Pc, seconds: number): void {
-  const exits = [...pc.cpu.exits].sort(([, a], [, b]) => b - a);
+  const exits = [...pc.processors.exits].sort(([, a], [, b]) => b - a);
   const text = exits.map(([reason, count]) => `${count} ${exitReasonName(reason)}`).join(', ');
   console.error(`${seconds.toFixed(2)} s; exits: ${text}`);
 }

@@ -38,8 +38,9 @@ function file(name: string, content: Uint8Array | string): string {
 }
 
 /** The TSC of the mock has 1 GHz: the kernel need not measure it, which goes wrong on a busy host. */
-const COMMAND_LINE =
-  'console=ttyS0 noapic nolapic acpi=off nokaslr reboot=t panic=-1 cryptomgr.notests tsc_early_khz=1000000';
+const COMMON = 'console=ttyS0 nokaslr reboot=t panic=-1 cryptomgr.notests tsc_early_khz=1000000';
+/** A PC of old: no APIC, no ACPI. */
+const COMMAND_LINE = `${COMMON} noapic nolapic acpi=off`;
 
 describeWith(
   'pc: Linux',
@@ -98,6 +99,32 @@ describeWith(
       using guest = linux(file('bzImage32', image), initrd, 'pci=off', '--vendor', 'intel');
       await session(guest);
     });
+
+    for (const [how, ...options] of [
+      ['in turns', '--vendor', 'amd'],
+      ['each on a thread', '--vendor', 'intel', '--threads'],
+    ] as const) {
+      it(`on two processors, ${how}, with APICs and ACPI, which switches off`, async () => {
+        using guest = new Console(
+          ...['--device', 'mock', '-m', '256', '-smp', '2', '-no-reboot', '-kernel', bzImage, '-initrd', initrd],
+          ...['-append', `${COMMON} tsc=reliable`, '--unpack', ...options],
+        );
+        await guest.until(PROMPT, 250);
+        guest.type('nproc; sleep 1; cat /proc/interrupts; dmesg | grep -c "ACPI.*Error"\n');
+        const text = await guest.until(PROMPT);
+        expect(text)
+          .to.match(/^2\r?$/m)
+          .and.match(/^0\r?$/m);
+        expect(text).to.match(/LOC: +[1-9]\d* +[1-9]\d* /);
+        expect(text).to.match(/ 4: .*IO-APIC +4-edge +ttyS0/);
+        // Work for both at once, with interrupts between them.
+        guest.type('for i in 0 1; do taskset $((1 << i)) sh -c "md5sum /bin/busybox"; done | sort -u | wc -l\n');
+        expect(await guest.until(PROMPT)).to.match(/^1\r?$/m);
+        guest.type('poweroff -f\n');
+        expect(await guest.ended()).to.equal(0);
+        expect(guest.text).to.include('reboot: Power down');
+      });
+    }
 
     it('with disks and a console: virtio and IDE', async () => {
       const modules = kernelModules(kernel, ['virtio_pci', 'virtio_blk', 'virtio_console', 'ata_piix', 'sd_mod']);
@@ -294,7 +321,7 @@ describe('pc: what goes wrong is said', () => {
     ['a missing file', ['-kernel', '/nonexistent'], /pc: .*ENOENT.*\/nonexistent/],
     ['no kernel', ['-kernel', process.execPath, '-m', '16'], /pc: .*(PC|memory|processor|note)/],
     ['a text', ['-kernel', 'package.json'], /pc: package.json: it is no bzImage/],
-    ['an option that is not there', ['-smp', '2'], /pc: -smp/],
+    ['a machine without processors', ['-smp', '0'], /pc: -smp/],
     ['a missing disk', ['-bios', 'package.json', '-hda', '/nonexistent'], /pc: .*ENOENT/],
     ['a bad BIOS', ['-bios', 'package.json'], /pc: package.json: a BIOS image is a multiple of 64 KiB/],
     ['the kernel’s device where there is none', ['-bios', 'package.json', '--device', 'kernel'], /pc: /],

@@ -95,9 +95,14 @@ describe('pc: guest memory', () => {
 
 describe('pc: MSRs', () => {
   it('remember memory types, keep constants, and do not exist otherwise', () => {
-    const msrs = new Msrs();
+    const msrs = new Msrs({ base: 0xfee0_0900n, setBase: (value) => value === 0xfee0_0100n });
     expect([msrs.write(0x2ff, 0xc06n), msrs.read(0x2ff)]).to.deep.equal([true, 0xc06n]);
     expect([msrs.write(0xfe, 1n), msrs.read(0xfe)]).to.deep.equal([true, 0x508n]);
+    expect([msrs.read(0x1b), msrs.write(0x1b, 0xfee0_0100n), msrs.write(0x1b, 1n)]).to.deep.equal([
+      0xfee0_0900n,
+      true,
+      false,
+    ]);
     expect([msrs.write(0x12345, 1n), msrs.read(0x12345)]).to.deep.equal([false, undefined]);
   });
 });

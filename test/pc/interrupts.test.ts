@@ -10,13 +10,18 @@ class FakeVcpu {
   readonly exitState = {
     valid: true,
     rflags: 2n,
+    cr8: 0n,
     intShadow: false,
     intWindowExiting: false,
     nmiWindowExiting: false,
     evtPending: false,
   };
   readonly exit = { exitState: this.exitState };
-  readonly state = { gprs32: new Uint32Array(36), intr: { intWindowExiting: false } };
+  readonly state = {
+    gprs32: new Uint32Array(36),
+    crs: new BigUint64Array(6),
+    intr: { intShadow: false, evtPending: false, intWindowExiting: false, nmiWindowExiting: false },
+  };
   eventWaiting = false;
   committed = 0;
 
@@ -43,7 +48,9 @@ class FakeVcpu {
   }
 }
 
-class FakePic {
+class FakeApic {
+  nmi = false;
+  tpr = 0;
   readonly waiting: number[] = [];
   get pending(): boolean {
     return this.waiting.length > 0;
@@ -53,9 +60,9 @@ class FakePic {
   }
 }
 
-function setup(): { vcpu: FakeVcpu; pic: FakePic; delivery: InterruptDelivery } {
+function setup(): { vcpu: FakeVcpu; pic: FakeApic; delivery: InterruptDelivery } {
   const vcpu = new FakeVcpu();
-  const pic = new FakePic();
+  const pic = new FakeApic();
   return { vcpu, pic, delivery: new InterruptDelivery(vcpu as unknown as Interruptible, pic) };
 }
 
@@ -125,6 +132,18 @@ describe('pc: interrupt delivery', () => {
     expect(pic.waiting).to.deep.equal([0x31]);
   });
 
+  it('remembers a shadow and an event to be delivered again over a run that never began', () => {
+    for (const what of ['intShadow', 'evtPending'] as const) {
+      const { vcpu, pic, delivery } = setup();
+      vcpu.exitState.valid = false;
+      vcpu.state.gprs32[34] = Number(IF);
+      vcpu.state.intr[what] = true;
+      pic.waiting.push(0x30);
+      delivery.beforeRun();
+      expect([vcpu.injected.length, vcpu.windowAsked], what).to.deep.equal([0, true]);
+    }
+  });
+
   it('looks at the registers before the first run', () => {
     const { vcpu, pic, delivery } = setup();
     vcpu.exitState.valid = false;
@@ -133,5 +152,36 @@ describe('pc: interrupt delivery', () => {
     expect(delivery.enabled).to.equal(true);
     delivery.beforeRun();
     expect(vcpu.injected).to.have.length(1);
+  });
+
+  it('injects an NMI whatever IF says, but not while one is being served', () => {
+    const { vcpu, pic, delivery } = setup();
+    vcpu.ran({ rflags: 2n });
+    pic.nmi = true;
+    delivery.beforeRun();
+    expect(vcpu.injected).to.deep.equal([{ type: 'INTR', vector: 2 }]);
+    expect(pic.nmi).to.equal(false);
+    vcpu.ran({ rflags: 2n, nmiWindowExiting: true });
+    pic.nmi = true;
+    delivery.beforeRun();
+    expect([vcpu.injected.length, pic.nmi, delivery.wakes]).to.deep.equal([1, true, true]);
+    vcpu.ran({ nmiWindowExiting: false });
+    delivery.beforeRun();
+    expect(vcpu.injected).to.have.length(2);
+  });
+
+  it('keeps CR8 and the task priority the same, whoever writes', () => {
+    const { vcpu, pic, delivery } = setup();
+    vcpu.ran({ cr8: 5n });
+    delivery.afterRun();
+    expect(pic.tpr).to.equal(0x50);
+    delivery.beforeRun();
+    expect(vcpu.committed, 'nothing to do').to.equal(0);
+    pic.tpr = 0x2f;
+    delivery.beforeRun();
+    expect([vcpu.state.crs[4], vcpu.committed]).to.deep.equal([2n, 4]);
+    vcpu.exitState.valid = false; // a run that did not begin: it is still to be applied
+    delivery.afterRun();
+    expect(pic.tpr).to.equal(0x2f);
   });
 });

@@ -37,16 +37,23 @@ async function run(
     outcome,
     text: String(output.read() ?? ''),
     seconds: (performance.now() - started) / 1000,
-    exits: pc.cpu.exits,
+    exits: pc.processors.exits,
   };
 }
 
+interface Board {
+  readonly processors?: number;
+  readonly blocking?: boolean;
+  readonly mock?: MockOptions;
+}
+
 /** Runs 32-bit code at 0x100020: a multiboot kernel whose header has the addresses. */
-async function runProtected(code: Uint8Array): Promise<Outcome> {
+async function runProtected(code: Uint8Array, board: Board = {}): Promise<Outcome> {
   const header = [0x1badb002, 0x10000, -(0x1badb002 + 0x10000), 0x100000, 0x100000, 0, 0, 0x100020];
   const kernel = new Image('guest', Buffer.concat([new Uint8Array(Int32Array.from(header).buffer), code]));
-  using nvmm = openNvmm({ device: createMock() });
-  using pc = new Pc(nvmm, { memory: 2 ** 21, boot: { kernel }, debugExit: {}, blocking: true });
+  const { processors = 1, blocking = true, mock = {} } = board;
+  using nvmm = openNvmm({ device: createMock({ timeSlice: blocking ? 100_000 : 0, clock: 'real', ...mock }) });
+  using pc = new Pc(nvmm, { memory: 2 ** 21, processors, boot: { kernel }, debugExit: {}, blocking });
   return await pc.run();
 }
 
@@ -65,6 +72,31 @@ describe('pc: the machine', () => {
           // It waits in the event loop, not in the guest: one HALTED a tick, and no run that ends for the time's sake.
           expect(exits.get(ExitReason.HALTED)).to.be.at.most(20);
           expect(exits.get(ExitReason.NONE) ?? 0).to.be.at.most(20);
+        });
+
+        it('starts a second processor, which goes on alone when the first is dead', async () => {
+          const toExit = 'ba 01 05  b0 05  ee f4'; // mov dx,0x501; mov al,5; out dx,al; hlt
+          const [code, more] = [toExit.slice(0, 12), toExit.slice(12)];
+          const start = [
+            `c7 05 00 80 00 00 ${code}`, // mov dword [0x8000], ...: where the start-up IPI will point
+            `c7 05 04 80 00 00 ${more} 90`,
+            'c7 05 00 03 e0 fe 00 45 0c 00', // ICR: INIT to all others
+            'c7 05 00 03 e0 fe 08 46 0c 00', // start-up at 0x8000
+          ];
+          const board = { processors: 2, blocking, mock: { vendor } };
+          expect(await runProtected(bytes([...start, 'fa f4'].join(' ')), board)).to.deep.equal({
+            kind: 'exit',
+            status: 11,
+          });
+          // Again while it runs: an endless loop is left by another INIT.
+          const loop = ['c7 05 00 80 00 00 eb fe 90 90', ...start.slice(2)];
+          expect(await runProtected(bytes([...loop, ...start, 'fa f4'].join(' ')), board)).to.deep.equal({
+            kind: 'exit',
+            status: 11,
+          });
+          expect(await runProtected(bytes('fa f4'), board), 'one that was never started').to.deep.equal({
+            kind: 'halt',
+          });
         });
 
         it('and to one that makes no exits', async () => {

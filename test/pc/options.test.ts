@@ -28,6 +28,7 @@ describe('pc: the command line', () => {
   it('has defaults', () => {
     expect(parseOptions([])).to.deep.include({
       memory: 2 ** 27,
+      processors: 1,
       device: 'auto',
       vendor: 'amd',
       serials: ['mon:stdio'],
@@ -41,6 +42,11 @@ describe('pc: the command line', () => {
     const memory = (text: string): number => parseOptions(['-m', text]).memory;
     expect(['64M', '1g', 'size=2G', '65536k'].map(memory)).to.deep.equal([2 ** 26, 2 ** 30, 2 ** 31, 2 ** 26]);
     for (const text of ['', 'x', '1', '-5', '1T', '100G']) expect(() => memory(text), text).to.throw(UsageError, /-m/);
+  });
+
+  it('takes numbers of processors', () => {
+    const processors = (text: string): number => parseOptions(['-smp', text]).processors;
+    expect(['3', 'cpus=4', '8,sockets=2', 'sockets=2,cores=2,threads=2'].map(processors)).to.deep.equal([3, 4, 8, 8]);
   });
 
   it('takes drives, and serial ports in their order', () => {
@@ -71,7 +77,10 @@ describe('pc: the command line', () => {
       [['-frobnicate'], /-frobnicate is no option/],
       [['bzImage'], /bzImage is no option/],
       [['-kernel'], /-kernel needs a value/],
-      [['-smp', '4'], /one processor/],
+      [['-smp', '0'], /-smp 0: a number of processors/],
+      [['-smp', '1000'], /from 1 to 64/],
+      [['-smp', 'many'], /-smp many/],
+      [['-smp', 'cpus=2,hyper=1'], /hyper/],
       [['--device', 'kvm'], /kvm/],
       [['--vendor', 'cyrix'], /amd or intel/],
       [['-drive', 'if=ide'], /file=/],

@@ -3,6 +3,8 @@ import type { Bus } from '../bus.js';
 
 const SIGNATURE = 0x0000;
 const INTERFACE = 0x0001;
+const PROCESSORS = 0x0005;
+const MAX_PROCESSORS = 0x000f;
 const DIRECTORY = 0x0019;
 const FIRST_FILE = 0x0020;
 const NAME_SIZE = 56;
@@ -10,10 +12,12 @@ const NAME_SIZE = 56;
 const ascii = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 
 /** @param files by their names, as SeaBIOS looks for them: 'bootorder', 'etc/...', 'vgaroms/...'. */
-export function connectFirmwareConfig(ports: Bus, files: ReadonlyMap<string, Uint8Array>): void {
+export function connectFirmwareConfig(ports: Bus, files: ReadonlyMap<string, Uint8Array>, processors = 1): void {
   const items = new Map<number, Uint8Array>([
     [SIGNATURE, ascii('QEMU')],
     [INTERFACE, Uint8Array.of(1, 0, 0, 0)], // through these ports, no DMA
+    [PROCESSORS, Uint8Array.of(processors, 0)],
+    [MAX_PROCESSORS, Uint8Array.of(processors, 0)],
   ]);
   const directory = Buffer.alloc(4 + files.size * (8 + NAME_SIZE));
   directory.writeUInt32BE(files.size);

@@ -13,7 +13,7 @@ const CAPABILITIES = 0x34;
 const INTERRUPT_LINE = 0x3c;
 const INTERRUPT_PIN = 0x3d;
 
-const SLOTS = 32;
+export const SLOTS = 32;
 const FUNCTIONS = 8;
 
 export interface PciIdentity {
@@ -257,6 +257,11 @@ function hostBridge(): PciFunction {
 
 /** Where assignResources and PC firmware route the four lines. */
 const ROUTES = [10, 10, 11, 11] as const;
+
+const pirqOf = (slot: number, pin: number): 0 | 1 | 2 | 3 => ((slot - 1 + pin - 1) & 3) as 0 | 1 | 2 | 3;
+
+/** The interrupt that a device's pin (1 for INTA) comes to, once firmware has set the routes up. */
+export const irqOfPin = (slot: number, pin: number): number => ROUTES[pirqOf(slot, pin)];
 const PIRQ_ROUTE = 0x60;
 const PIRQ_DISABLED = 0x80;
 /** The inputs that the bridge can route to; timer, keyboard, cascade, clock and coprocessor are not among them. */
@@ -293,12 +298,8 @@ class InterruptRouter {
     };
   }
 
-  static #pirq(slot: number, pin: number): number {
-    return (slot - 1 + pin - 1) & 3;
-  }
-
   input(slot: number, pin: number): Line {
-    return this.#lines[InterruptRouter.#pirq(slot, pin)]!.input();
+    return this.#lines[pirqOf(slot, pin)]!.input();
   }
 
   assign(): void {
@@ -308,6 +309,6 @@ class InterruptRouter {
   }
 
   irqOf(slot: number, pin: number): number {
-    return this.isaBridge.read(PIRQ_ROUTE + InterruptRouter.#pirq(slot, pin), 1);
+    return this.isaBridge.read(PIRQ_ROUTE + pirqOf(slot, pin), 1);
   }
 }
