@@ -1,5 +1,5 @@
 // One processor: a VCPU, what to do with each of its exits, when it may run.
-import { ExitReason, exitReasonName, Gpr, Msr, Prot, Seg, StateFlag, type Machine, type Vcpu } from 'nvmm';
+import { Cr, ExitReason, exitReasonName, Gpr, Msr, Prot, Seg, StateFlag, type Machine, type Vcpu } from 'nvmm';
 import type { Bus } from './bus.js';
 import type { Alarm, Clock } from './clock.js';
 import { APIC_BASE, APIC_SIZE, type LocalApic } from './devices/local-apic.js';
@@ -87,6 +87,25 @@ export class Cpu {
 
   get vcpu(): Vcpu {
     return this.#vcpu;
+  }
+
+  get state(): 'running' | 'halted' | 'waiting' {
+    return this.#state;
+  }
+
+  /** Registers by their names, in hexadecimal; none while the VCPU runs. */
+  get registers(): [name: string, value: string][] {
+    const vcpu = this.#vcpu;
+    if (vcpu.running || vcpu.destroyed) return [];
+    vcpu.getState(StateFlag.GPRS | StateFlag.CRS | StateFlag.MSRS | StateFlag.SEGS);
+    const { gprs, crs, msrs, segs } = vcpu.state;
+    const named = (names: Readonly<Record<string, number>>, values: BigUint64Array): [string, bigint][] =>
+      Object.entries(names).map(([name, index]) => [name, values[index]!]);
+    const { EFER } = Msr;
+    const cs = BigInt(segs[Seg.CS]!.selector);
+    return [...named(Gpr, gprs), ['CS', cs] as const, ...named(Cr, crs), ...named({ EFER }, msrs)].map(
+      ([name, value]) => [name, value.toString(16)],
+    );
   }
 
   /** A VCPU in its reset state. */

@@ -35,6 +35,7 @@ export interface PcOptions {
   readonly reboot: boolean;
   readonly device: 'kernel' | 'mock' | 'auto';
   readonly vendor: 'amd' | 'intel';
+  readonly web: { readonly host: string; readonly port: number } | undefined;
   readonly threads: boolean;
   readonly stats: boolean;
 }
@@ -67,6 +68,8 @@ The machine
 The hypervisor
   --device kernel|mock|auto   which NVMM; auto unless given
   --vendor amd|intel          the processor of the mock
+  --web [HOST:]PORT   a page that shows and drives the machine, for this host only unless HOST is another address;
+                   port 0: any that is free
   --threads        each processor has its own thread on the mock, too, as on the kernel's device
   --stats          prints the exits and the time at the end
 
@@ -104,6 +107,7 @@ const OPTIONS = {
   'no-reboot': FLAG,
   nographic: FLAG,
   vendor: TEXT,
+  web: TEXT,
   threads: FLAG,
   stats: FLAG,
 } as const;
@@ -135,6 +139,7 @@ export function parseOptions(args: readonly string[]): PcOptions {
     reboot: values['no-reboot'] !== true,
     device: hypervisors.at(-1) ?? 'auto',
     vendor: oneOf('--vendor', values.vendor ?? 'amd', VENDORS),
+    web: values.web === undefined ? undefined : webAddress(values.web),
     threads: values.threads === true,
     stats: values.stats === true,
   };
@@ -185,6 +190,12 @@ function memorySize(text: string): number {
   if (!(bytes >= 2 * MiB && bytes <= 64 * GiB))
     throw new UsageError(`-m ${text}: a size from 2M to 64G, such as 512M.`);
   return Math.floor(bytes / 4096) * 4096;
+}
+
+function webAddress(text: string): { host: string; port: number } {
+  const [, host = '127.0.0.1', port = ''] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
+  if (port === '' || Number(port) > 0xffff) throw new UsageError(`--web ${text}: a port, or HOST:PORT, such as 8080.`);
+  return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) };
 }
 
 /** N or cpus=N; how they are arranged in sockets and cores is for a guest to see as it likes. */

@@ -12,6 +12,7 @@ import { GuestError } from './cpu.js';
 import { Image, ImageError } from './loaders/image.js';
 import { Pc, type PcConfig } from './machine.js';
 import { execute } from './monitor.js';
+import type { WebInterface } from './web/server.js';
 import { parseOptions, USAGE, UsageError, type PcOptions } from './options.js';
 
 /** Where distributions put SeaBIOS. */
@@ -39,12 +40,14 @@ async function main(args: readonly string[]): Promise<number> {
   let pc: Pc | undefined;
   let terminal: Terminal | undefined;
   const quit = new AbortController(); // also between two machines
+  const end = (): void => {
+    quit.abort();
+    pc?.end({ kind: 'quit' });
+  };
+  let web: WebInterface | undefined;
   const stdio = (): Terminal =>
     (terminal ??= new Terminal({
-      quit: () => {
-        quit.abort();
-        pc?.end({ kind: 'quit' });
-      },
+      quit: end,
       sendBreak: () => pc?.serials[0]?.sendBreak(),
       command: (line) => (pc === undefined ? '' : execute(pc, line)),
     }));
@@ -58,6 +61,10 @@ async function main(args: readonly string[]): Promise<number> {
   const disks: FileDisk[] = [];
   try {
     const config = await configure(options, nvmm, open, disks);
+    if (options.web !== undefined) {
+      web = await openWeb(options, options.web, config, nvmm, () => pc, end);
+      console.error(`The machine's page: ${web.url}`);
+    }
     const started = performance.now();
     for (;;) {
       using machine = (pc = new Pc(nvmm, config));
@@ -70,6 +77,7 @@ async function main(args: readonly string[]): Promise<number> {
       return outcome.kind === 'exit' ? outcome.status : 0;
     }
   } finally {
+    await web?.close();
     for (const backend of backends) await backend.close();
     for (const disk of disks) disk[Symbol.dispose]();
     terminal?.[Symbol.dispose]();
@@ -120,6 +128,25 @@ async function configure(
     debugExit,
     blocking: nvmm.device === 'mock' && !options.threads,
   };
+}
+
+/** The page's console is COM1, which need not lead elsewhere. */
+async function openWeb(
+  { memory, processors, vendor }: PcOptions,
+  address: { host: string; port: number },
+  { serials }: PcConfig,
+  nvmm: Nvmm,
+  pc: () => Pc | undefined,
+  quit: () => void,
+): Promise<WebInterface> {
+  // Loaded only now: who wants no page needs none of its packages.
+  const { WebInterface } = await import('./web/server.js');
+  const serial = serials?.[0];
+  if (serial === undefined) throw new UsageError('--web: its console is COM1, which -serial none takes away.');
+  const device = nvmm.device === 'mock' ? `software device (${vendor})` : 'NVMM of the kernel';
+  const plural = processors === 1 ? '' : 's';
+  const title = `${device}, ${processors} processor${plural}, ${Math.round(memory / 2 ** 20)} MiB`;
+  return await WebInterface.open({ ...address, title, serial, pc, quit });
 }
 
 /** Without a kernel, a BIOS has to boot; with one, only if it was asked for. */

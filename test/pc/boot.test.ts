@@ -186,7 +186,7 @@ describeWith(
       guest.type('\x01x');
       expect(await guest.ended()).to.equal(0);
       const text = readFileSync(log, 'latin1');
-      expect(text).to.include('0000000000100000 - 0000000004000000 = 1 RAM').and.include('PS2 keyboard initialized');
+      expect(text).to.include('0000000000100000 - 0000000003fff000 = 1 RAM').and.include('PS2 keyboard initialized');
       expect(text).to.include('Found 1 serial ports').and.include('Start SeaVGABIOS');
     });
 
@@ -211,7 +211,7 @@ describeWith(
       guest.type('ls\r');
       await guest.until('(hd0)');
       guest.type('lsmmap\r');
-      await guest.until('length = 0x3f00000, available RAM');
+      await guest.until('length = 0x3eff000, available RAM');
       guest.type('reboot\r');
       expect(await guest.ended()).to.equal(0);
     });

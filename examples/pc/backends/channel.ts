@@ -22,6 +22,9 @@ export class CharChannel {
   /** Called when {@link ready} has become true again. */
   onReady: () => void = () => undefined;
 
+  /** A second listener to the output, which is never waited for. */
+  onOutput: ((bytes: Buffer) => void) | undefined;
+
   /** Without streams: nothing ever comes, and everything is swallowed. */
   constructor(input?: Readable, output?: Writable) {
     this.#input = input;
@@ -44,7 +47,8 @@ export class CharChannel {
    * does not fit is lost: when {@link ready}, 32 KiB fit.
    */
   send(bytes: number | Uint8Array): void {
-    if (this.#output === undefined || this.#sentLength === OUTPUT_LIMIT) return;
+    if (this.#output === undefined && this.onOutput === undefined) return;
+    if (this.#sentLength === OUTPUT_LIMIT) return;
     if (this.#sentLength === 0) {
       setImmediate(() => {
         this.flush();
@@ -64,8 +68,15 @@ export class CharChannel {
     const wasReady = this.ready;
     const written = Buffer.from(this.#sent.subarray(0, this.#sentLength));
     this.#sentLength = 0;
+    this.onOutput?.(written);
     // If the stream is full now, 'drain' will come.
-    if (this.#output?.write(written) === true && !wasReady) this.onReady();
+    if (this.#output?.write(written) !== false && !wasReady) this.onReady();
+  }
+
+  /** Input from elsewhere. */
+  type(bytes: Uint8Array): void {
+    this.#received = Buffer.concat([this.#received, bytes]);
+    this.onInput();
   }
 
   /** Whether there is input. */
