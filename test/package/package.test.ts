@@ -13,7 +13,8 @@ const BUILD_MINUTES = 20;
 const ALPHABET = /^ABCDEFGHIJKLMNOPQRSTUVWXYZ \((mock|kernel)\)\n$/;
 const bin = (name: string): string => join(packageFolder, 'node_modules', '.bin', name);
 
-describe(`the package${INSTALL ? ', installed' : ''}`, () => {
+describe(`the package${INSTALL ? ', installed' : ''}`, function () {
+  this.timeout(180_000);
   let folder: string;
   let tarball: Tarball;
   let project: Project;
