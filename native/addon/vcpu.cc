@@ -112,8 +112,9 @@ int Vcpu::runClaimed(Coalescer* coalescer, const std::function<void()>& collecte
 
 int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
   abi::nvmm_x86_exit& exit = argument_->exit;
-  const abi::nvmm_x86_exit previous = exit;
-  exit = {};
+  // A run that does not reach the guest leaves this as it finds it, and must not show an earlier run's.
+  const auto previous = exit.exitstate;
+  exit.exitstate = {};
   if (stopRequested_.load(std::memory_order_acquire)) {
     consumeStop();
     exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
@@ -126,7 +127,7 @@ int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
   }
   const int error = machine_->file().run(argument_.get());
   if (error != 0) {
-    exit = previous;
+    exit.exitstate = previous;
     return error;
   }
   // A kick makes the driver say NONE, and every return erases its own stop flag.

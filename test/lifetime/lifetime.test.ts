@@ -1,6 +1,6 @@
 // Ends of life in every order: each case in a process of its own, which must neither crash nor hang nor complain.
 import { expect } from 'chai';
-import { snippet } from '../support/child.js';
+import { node, snippet } from '../support/child.js';
 
 const CODE = {
   spin: "bytes('ebfe')",
@@ -71,6 +71,46 @@ const cases: Record<string, string> = {
     });
     vcpu.runAsync().then(() => { throw null; });`,
 
+  'the process exits at each stage of a request on its own thread': `
+    const { vcpu } = realMode(machine, ${CODE.spin});
+    vcpu.runAsync();
+    for (let i = 0; i < 5; i++) nvmm.createMachineAsync();
+    nvmm.listMachinesAsync();
+    nvmm.closeAsync();
+    console.log('done');
+    process.exit(0);`,
+
+  'the process exits while writes are collected': `
+    const { vcpu } = realMode(machine, ${CODE.outLoop});
+    let batches = 0;
+    const deliver = () => { if (++batches === 3) { console.log('done'); process.exit(0); } };
+    vcpu.configureCoalescing({ ports: [{ first: 0, last: 255 }], capacity: 16, deliver });
+    for (;;) await vcpu.runAsync();`,
+
+  'an iteration is left, and everything collected': `
+    const iterate = async () => {
+      const { vcpu } = realMode(nvmm.createMachine(), ${CODE.outLoop});
+      for await (const exit of vcpu.exits()) if (exit.io.port === 0x10) return;
+    };
+    for (let i = 0; i < 20; i++) { await iterate(); gc(); }
+    console.log('done');`,
+
+  'Workers that share a machine are terminated while they run it': `
+    const { Worker } = await import('node:worker_threads');
+    realMode(machine, ${CODE.spin});
+    for (let round = 0; round < 4; round++) {
+      const count = new Int32Array(new SharedArrayBuffer(4));
+      const worker = new Worker('./dist/test/lifetime/stops-worker.js', {
+        execArgv: [], workerData: { machine: machine.share(), id: 0, count: count.buffer } });
+      const vcpu = machine.attachVcpu(0);
+      if (round > 0) while (!vcpu.running) await new Promise(setImmediate);
+      if (round === 3) machine.destroy();
+      await worker.terminate();
+      if (round === 1) { gc(); await new Promise(setImmediate); }
+      if (round < 3 && vcpu.running) throw new Error('still running');
+    }
+    console.log('done');`,
+
   'Workers load the addon, run, and are terminated while a VCPU runs': `
     const { Worker } = await import('node:worker_threads');
     const workers = Array.from({ length: 4 }, () => new Worker('./dist/test/lifetime/spinning-worker.js', { execArgv: [] }));
@@ -87,4 +127,10 @@ describe('lifetime', () => {
       expect(ended.stdout.trim()).to.equal('done');
     });
   }
+
+  it('survives a small part of the campaigns: npm run test:lifetime has them whole', async () => {
+    const size = ['--cycles', '200', '--stops', '600', '--calls', '2000'];
+    const ended = await node(['--expose-gc', 'dist/test/lifetime/campaign.js', ...size]);
+    expect(ended, ended.stdout).to.deep.include({ status: 0, signal: null, stderr: '' });
+  });
 });
