@@ -24,6 +24,8 @@ const { values: options } = parseArgs({
 
 /** How long a program shall take, in seconds. */
 const LONG_ENOUGH = 0.15;
+/** After how long a machine is given up, in milliseconds. */
+const HANGS = 600_000;
 
 /** Of each program: seconds, result, and of the mock the guest's instructions. */
 interface Measured {
@@ -39,7 +41,7 @@ async function run(machine: Machine, mode: Mode, rounds: readonly number[]): Pro
     const rom = join(folder, 'rom.bin');
     writeFileSync(rom, makeRom(mode, rounds));
     const [command = '', ...args] = machine.command(rom, folder);
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'], timeout: HANGS });
     const lines: Measured[] = [];
     let [time, instructions] = [0, 0];
     for await (const line of createInterface(child.stdout)) {
