@@ -34,8 +34,15 @@ interface Measured {
   readonly instructions: number;
 }
 
-/** Runs the ROM once. */
+/** Runs the ROM; once more where this process came too late to see the other's time. */
 async function run(machine: Machine, mode: Mode, rounds: readonly number[]): Promise<Measured[]> {
+  for (;;) {
+    const measured = await runOnce(machine, mode, rounds);
+    if (measured.every(({ seconds }) => seconds > 0)) return measured;
+  }
+}
+
+async function runOnce(machine: Machine, mode: Mode, rounds: readonly number[]): Promise<Measured[]> {
   const folder = mkdtempSync(join(tmpdir(), 'nvmm-bench-'));
   try {
     const rom = join(folder, 'rom.bin');

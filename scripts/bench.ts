@@ -1,6 +1,6 @@
 // What the benchmarks share: building the C++ baselines, the time of other processes, medians, and the form of the report.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,16 +42,19 @@ export function isInstalled(command: string): boolean {
   }
 }
 
-/** Processor time of all threads of a process in seconds; where the host does not tell it, the time of day. */
+const TELLS_TIME = existsSync('/proc/self/schedstat');
+
+/** Processor time of all threads of a process in seconds, NaN if it has ended; where the host does not tell it, the time of day. */
 export function timeOf(pid: number): number {
+  if (!TELLS_TIME) return performance.now() / 1000;
   try {
     const tasks = `/proc/${pid}/task`;
-    const ns = readdirSync(tasks).map((task) =>
-      Number(readFileSync(join(tasks, task, 'schedstat'), 'latin1').split(' ')[0]),
-    );
-    return ns.reduce((sum, each) => sum + each, 0) / 1e9;
+    return readdirSync(tasks).reduce((sum, task) => {
+      const [ns] = readFileSync(join(tasks, task, 'schedstat'), 'latin1').split(' ');
+      return sum + Number(ns) / 1e9;
+    }, 0);
   } catch {
-    return performance.now() / 1000;
+    return NaN;
   }
 }
 
