@@ -1,13 +1,22 @@
-// Guest programs are assembly sources; beside each NAME.S lies NAME.guest.ts with its bytes, so that they run on hosts
-// without x86 binutils. `npm run guests` makes those files anew; a test compares them where `as` exists.
-import { execFileSync } from 'node:child_process';
+// Guest programs are assembly sources, or C in examples/sandbox; beside each NAME.S or NAME.c lies NAME.guest.ts with its bytes,
+// so that they run on hosts without x86 binutils. `npm run guests` makes those files anew; a test compares those from assembly
+// where `as` exists. What a C compiler makes depends on its version: there the test compares what the guest does.
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The package's folder. */
 const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Other folders have C that is not a guest. */
+const C_FOLDER = join('examples', 'sandbox');
+
+/** 64-bit code that needs nothing: no library, no stack protector, no SSE, no space below the stack pointer. */
+const C_OPTIONS =
+  '-m64 -Os -std=c11 -ffreestanding -fno-pic -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables ' +
+  '-mno-red-zone -mgeneral-regs-only -mcmodel=small -fno-toplevel-reorder -Wall -Wextra -Werror -c';
 
 /** The sources of all guests, as paths from the package's folder. */
 export const guestSources = (): string[] =>
@@ -15,7 +24,7 @@ export const guestSources = (): string[] =>
     .flatMap((folder) =>
       readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) => join(folder, path)),
     )
-    .filter((path) => path.endsWith('.S'))
+    .filter((path) => path.endsWith('.S') || (path.startsWith(C_FOLDER) && path.endsWith('.c')))
     .sort();
 
 /** Whether this host can assemble x86 guests. */
@@ -30,6 +39,11 @@ export function canAssemble(): boolean {
   }
 }
 
+/** Whether this host can compile C for x86 guests. */
+export function canCompile(): boolean {
+  return process.arch === 'x64' && spawnSync('gcc', ['--version']).status === 0 && canAssemble();
+}
+
 /** The text of NAME.guest.ts for the source at `path`. */
 export function assemble(path: string): string {
   const origin = /origin: (0x[0-9a-f]+)/.exec(readFileSync(join(root, path), 'utf8'))?.[1];
@@ -38,13 +52,26 @@ export function assemble(path: string): string {
   try {
     const object = join(folder, 'guest.o');
     const binary = join(folder, 'guest.bin');
-    execFileSync('as', ['--64', '-o', object, path], { cwd: root });
-    execFileSync('ld', ['-m', 'elf_x86_64', '-Ttext', origin, '-e', origin, '--oformat=binary', '-o', binary, object]);
+    if (path.endsWith('.c')) execFileSync('gcc', [...C_OPTIONS.split(' '), '-o', object, path], { cwd: root });
+    else execFileSync('as', ['--64', '-o', object, path], { cwd: root });
+    execFileSync('ld', [
+      '-N',
+      '-m',
+      'elf_x86_64',
+      '-Ttext',
+      origin,
+      '-e',
+      origin,
+      '--oformat=binary',
+      '-o',
+      binary,
+      object,
+    ]);
     const hex =
       readFileSync(binary)
         .toString('hex')
         .match(/.{1,96}/g) ?? [];
-    const name = basename(path, '.S').replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const name = basename(path, extname(path)).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
     return [
       `// Made from ${basename(path)} by "npm run guests".`,
       `const hex =\n${hex.map((line) => `  '${line}'`).join(' +\n')};`,
@@ -59,7 +86,7 @@ export function assemble(path: string): string {
 }
 
 /** Where the bytes of the source at `path` lie. */
-export const guestModule = (path: string): string => join(root, path.replace(/\.S$/, '.guest.ts'));
+export const guestModule = (path: string): string => join(root, path.replace(/\.[Sc]$/, '.guest.ts'));
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (!canAssemble()) {

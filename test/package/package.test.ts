@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import ts from 'typescript';
+import { buildVariant } from '../../scripts/build-variant.js';
 import { packageFolder, start } from '../support/child.js';
 import { pack, Project, readmeProgram, transpile, type Tarball } from './project.js';
 
@@ -136,6 +137,16 @@ describe(`the package${INSTALL ? ', installed' : ''}`, function () {
     const main = join('node_modules', 'nvmm', 'dist', 'lib', 'cli', 'main.js');
     const { status, stdout } = await project.node([main, 'selftest', '--device', 'mock', '--vendor', 'amd']);
     expect(status, stdout).to.equal(0);
+  });
+
+  it('is built by cmake-js as well', async function () {
+    if (!INSTALL) this.skip();
+    this.timeout(BUILD_MINUTES * 60_000);
+    const build = buildVariant('package', {}, ['nvmm', 'nvmm_mock']);
+    const { status, stdout } = await project.node(['program.mjs'], { NVMM_BUILD_DIR: join(build, 'Release') });
+    expect(status).to.equal(0);
+    expect(stdout).to.match(ALPHABET);
+    expect(existsSync(join(build, 'compile_commands.json'))).to.equal(true);
   });
 
   it('pleases publint', async () => {
