@@ -60,13 +60,13 @@ void Descriptors::cutOff() {
   }
 }
 
-std::vector<int> Descriptors::open() {
+std::vector<int> Descriptors::numbers() {
   std::lock_guard<std::mutex> guard(files_->mutex);
-  std::vector<int> numbers;
+  std::vector<int> open;
   for (size_t i = 0; i < table_.size(); i++) {
-    if (table_[i].file) numbers.push_back(kFirst + static_cast<int>(i));
+    if (table_[i].file) open.push_back(kFirst + static_cast<int>(i));
   }
-  return numbers;
+  return open;
 }
 
 std::shared_ptr<OpenFile> Descriptors::file(int fd) {

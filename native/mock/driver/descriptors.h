@@ -56,7 +56,7 @@ class Descriptors {
   bool isConnected(const OpenFile& file);  // neither closed nor cut off
 
   // The numbers that are open.
-  std::vector<int> open();
+  std::vector<int> numbers();
 
   // Calls `use` with the file and its close-on-exec flag, under the mutex.
   template <class Use>

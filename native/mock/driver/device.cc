@@ -103,7 +103,7 @@ class SoftwareDevice final : public MockDevice {
   std::shared_ptr<RawDevice> fork() override { return std::make_shared<SoftwareDevice>(*this, pid_ + ++children_); }
 
   void exit() override {
-    for (const int fd : descriptors_.open()) close(fd);
+    for (const int fd : descriptors_.numbers()) close(fd);
   }
 
   int32_t pid() const override { return pid_; }
