@@ -30,7 +30,7 @@ uint64_t newKey() {
 
 }  // namespace
 
-int Machine::create(std::shared_ptr<File> file, uint64_t maxRam, std::shared_ptr<Machine>* machine) {
+int Machine::create(const std::shared_ptr<File>& file, uint64_t maxRam, std::shared_ptr<Machine>* machine) {
   abi::nvmm_ioc_machine_create argument = {};
   int error;
   {

@@ -36,7 +36,7 @@ class Mailbox {
   }
 
  private:
-  const napi_env env_;
+  napi_env env_;
   napi_threadsafe_function function_;
   std::mutex lock_;
   bool open_ = true;

@@ -77,7 +77,7 @@ class Machine {
   };
 
   // `maxRam`: where guest-physical memory ends, as the driver's capability says.
-  static int create(std::shared_ptr<File> file, uint64_t maxRam, std::shared_ptr<Machine>* machine);
+  static int create(const std::shared_ptr<File>& file, uint64_t maxRam, std::shared_ptr<Machine>* machine);
   // The machine with that key, if somebody still holds it: how one environment names it to another.
   static std::shared_ptr<Machine> find(uint64_t key);
   ~Machine();
@@ -209,7 +209,8 @@ class Vcpu {
     std::atomic<uint64_t> coalesced{0};
   };
 
-  static int create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField, std::shared_ptr<Vcpu>* vcpu);
+  static int create(const std::shared_ptr<Machine>& machine, uint32_t id, bool hasStopField,
+                    std::shared_ptr<Vcpu>* vcpu);
   ~Vcpu();
 
   uint32_t id() const { return id_; }

@@ -47,7 +47,7 @@ class Runner {
   static void deliver(napi_env env, napi_value completed, void* runner, void* error);
   static void atExit(void* runner) { static_cast<Runner*>(runner)->shutDown(); }
 
-  const napi_env env_;
+  napi_env env_;
   const std::shared_ptr<Desk> desk_;
   bool active_ = false;  // from start() to deliver(), both in the environment's own thread
   bool ended_ = false;

@@ -37,7 +37,8 @@ void RunnerThread::ended() {
   alive_ = false;
 }
 
-int Vcpu::create(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField, std::shared_ptr<Vcpu>* result) {
+int Vcpu::create(const std::shared_ptr<Machine>& machine, uint32_t id, bool hasStopField,
+                 std::shared_ptr<Vcpu>* result) {
   abi::nvmm_ioc_vcpu_create argument = {machine->id(), id};
   int error = machine->ioctl(abi::NVMM_IOC_VCPU_CREATE, &argument);
   if (error != 0) return error;
