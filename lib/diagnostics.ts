@@ -12,7 +12,9 @@ export interface RequestMessage {
 
 /** Message of the channel 'nvmm.run': a run is about to begin. */
 export interface RunMessage {
+  /** The machine's id. */
   readonly machine: number;
+  /** The VCPU's id. */
   readonly vcpu: number;
   /** By `runAsync()` or `exits()`. */
   readonly asynchronous: boolean;
@@ -20,10 +22,13 @@ export interface RunMessage {
 
 /** Message of the channel 'nvmm.exit': a run has ended. */
 export interface ExitMessage {
+  /** The machine's id. */
   readonly machine: number;
+  /** The VCPU's id. */
   readonly vcpu: number;
   /** One of `ExitReason`; undefined if the run failed. */
   readonly reason: number | undefined;
+  /** The errno's name if the run failed. */
   readonly error: string | undefined;
 }
 

@@ -44,7 +44,9 @@ const PROT_ALL = Prot.READ | Prot.WRITE | Prot.EXEC;
 
 /** What `machine.share()` gives: plain data to be posted to a Worker of the same process, for `attachMachine()`. */
 export interface SharedMachine {
+  /** Names the machine within this process, once and for all. */
   readonly nvmmMachine: number;
+  /** The process. */
   readonly pid: number;
 }
 
