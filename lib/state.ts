@@ -1,3 +1,4 @@
+import { bigint64 } from './arguments.js';
 import { FPU, FPU_SIZE, SEG, SEG_SIZE, STATE, STATE_COUNT } from './x86/layout.js';
 
 /** The bits of `SegmentRegister.attrib`, as in `nvmm_x64_state_seg.attrib`. */
@@ -72,7 +73,7 @@ export class SegmentRegister {
     return this.#base[0]!;
   }
   set base(value: bigint) {
-    this.#base[0] = value;
+    this.#base[0] = bigint64('base', value);
   }
 
   /** A copy of the attributes by name. */
