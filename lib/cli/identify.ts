@@ -1,4 +1,6 @@
 import type { Capability } from '../capability.js';
+import { NvmmError } from '../errors.js';
+import type { Nvmm } from '../nvmm.js';
 import type { Command } from './command.js';
 import { DEVICE_OPTIONS, JSON_OPTION, openDevice, VENDOR_OPTIONS } from './device.js';
 import { guestCpu, type GuestCpu } from './guest-cpu.js';
@@ -34,14 +36,24 @@ export const identify: Command = {
   run(given) {
     using nvmm = openDevice(given);
     const { capability, device } = nvmm;
-    const cpu = guestCpu(nvmm);
+    const cpu = guestCpuIfFree(nvmm);
     if (given.has('json')) printJson({ device, capability, cpu }, 2);
     else for (const [name, value] of lines(device, capability, cpu)) console.log(`nvmm: ${name} ${value}`);
     return 0;
   },
 };
 
-function lines(device: string, capability: Capability, cpu: GuestCpu): [string, string | number][] {
+/** The rest is worth printing although all machines are in use. */
+function guestCpuIfFree(nvmm: Nvmm): GuestCpu | null {
+  try {
+    return guestCpu(nvmm);
+  } catch (error) {
+    if (error instanceof NvmmError && error.code === 'ENOBUFS') return null;
+    throw error;
+  }
+}
+
+function lines(device: string, capability: Capability, cpu: GuestCpu | null): [string, string | number][] {
   return [
     ['Kernel API version', capability.version],
     ['State size', capability.stateSize],
@@ -51,7 +63,7 @@ function lines(device: string, capability: Capability, cpu: GuestCpu): [string, 
     ['Arch Mach conf', bits(capability.machConfSupport, [])],
     ['Arch VCPU conf', bits(capability.vcpuConfSupport, VCPU_CONFIGURATIONS)],
     ['Guest FPU states', bits(capability.xcr0Mask, FPU_STATES)],
-    ['Guest CPU', cpuText(cpu)],
+    ['Guest CPU', cpu === null ? 'unknown (all machines are in use)' : cpuText(cpu)],
     ['Device', device],
   ];
 }

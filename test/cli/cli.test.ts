@@ -120,6 +120,12 @@ describe('nvmm identify', () => {
       .and.include('AuthenticAMD');
   });
 
+  it('needs no machine, except for the processor', async () => {
+    const { status, stdout, stderr } = await onMock(['identify'], { preload: 'no-machine-left' });
+    expect([status, stderr]).to.deep.equal([0, '']);
+    expect(stdout).to.include('Max machines 128').and.include('Guest CPU unknown (all machines are in use)');
+  });
+
   it('--json gives the same as an object', async () => {
     const report = JSON.parse((await onMock(['identify', '--json'])).stdout);
     expect(report).to.nested.include({ device: 'mock', 'capability.maxMachines': 128, 'cpu.vendor': 'AuthenticAMD' });
