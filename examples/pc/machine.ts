@@ -2,6 +2,7 @@
 import type { HostMemory, Machine, Nvmm } from 'nvmm';
 import type { CharChannel } from './backends/channel.js';
 import type { Disk } from './backends/disk.js';
+import type { NetBackend } from './backends/net.js';
 import { Bus } from './bus.js';
 import { Clock } from './clock.js';
 import { Cpu } from './cpu.js';
@@ -23,6 +24,7 @@ import { Uart } from './devices/uart.js';
 import { Vga } from './devices/vga.js';
 import { VirtioBlock } from './devices/virtio-blk.js';
 import { VirtioConsole } from './devices/virtio-console.js';
+import { VirtioNet } from './devices/virtio-net.js';
 import { VirtioPci, type VirtioDevice } from './devices/virtio-pci.js';
 import { enter } from './entry.js';
 import { acpiTables, placeTables, rsdp, SCI_IRQ } from './firmware/acpi.js';
@@ -60,6 +62,7 @@ export interface PcConfig {
   /** Primary master and slave, secondary master and slave. */
   readonly ide?: readonly (Disk | undefined)[];
   readonly virtioDisks?: readonly Disk[];
+  readonly networks?: readonly { readonly backend: NetBackend; readonly mac: Uint8Array }[];
   readonly virtioConsole?: CharChannel | undefined;
   /** The text that SeaBIOS writes to port 0x402. */
   readonly debugConsole?: CharChannel | undefined;
@@ -167,6 +170,7 @@ export class Pc implements Disposable {
         return uart;
       });
       const virtio: VirtioDevice[] = (config.virtioDisks ?? []).map((disk, i) => new VirtioBlock(disk, `disk${i}`));
+      for (const { backend, mac } of config.networks ?? []) virtio.push(new VirtioNet(backend, mac));
       if (config.virtioConsole !== undefined) virtio.push(new VirtioConsole(config.virtioConsole));
       for (const device of virtio) this.pci.add(this.pci.freeSlot, 0, new VirtioPci(device, this.memory).function);
       const { debugConsole, debugExit } = config;

@@ -1,5 +1,6 @@
 // The command line, in QEMU's habit: long options with one dash, or two.
 import { parseArgs } from 'node:util';
+import type { NetOptions, UdpPlace } from './backends/net.js';
 import { GiB, KiB, MiB } from './layout.js';
 
 /** A command line that is not understood: the message is for the user. */
@@ -11,6 +12,11 @@ export interface DriveOptions {
   readonly file: string;
   readonly interface: 'ide' | 'virtio';
   readonly readOnly: boolean;
+}
+
+export interface NicOptions {
+  readonly network: NetOptions;
+  readonly mac: Uint8Array;
 }
 
 export interface PcOptions {
@@ -29,6 +35,7 @@ export interface PcOptions {
   readonly drives: readonly DriveOptions[];
   /** -serial, in their order. */
   readonly serials: readonly string[];
+  readonly nics: readonly NicOptions[];
   readonly virtioConsole: string | undefined;
   readonly debugConsole: string | undefined;
   readonly debugExit: { base?: number; length?: number } | undefined;
@@ -59,6 +66,8 @@ The machine
   -hda FILE        the same as -drive file=FILE,if=ide; -hdb, -hdc, -hdd
   -serial TO       COM1, COM2...: mon:stdio (the first, unless given), stdio, null, file:PATH,
                    tcp:HOST:PORT[,server][,nowait], unix:PATH[,server][,nowait]
+  -nic user[,mac=MAC]   a virtio network card, on a network where only the gateway 10.0.2.2 is: DHCP and pings
+  -nic socket,udp=HOST:PORT,localaddr=HOST:PORT[,mac=MAC]   or on one with another QEMU or PC there
   -virtioconsole TO   a virtio console, likewise
   -debugcon TO     what SeaBIOS writes to its debug port
   -device isa-debug-exit[,iobase=PORT][,iosize=N]   a port that ends this program
@@ -101,6 +110,7 @@ const OPTIONS = {
   hdc: TEXT,
   hdd: TEXT,
   serial: TEXTS,
+  nic: TEXTS,
   virtioconsole: TEXT,
   debugcon: TEXT,
   device: TEXTS,
@@ -133,6 +143,7 @@ export function parseOptions(args: readonly string[]): PcOptions {
     processors: processors(values.smp ?? '1'),
     drives: drives(values),
     serials: values.serial ?? ['mon:stdio'],
+    nics: (values.nic ?? []).filter((text) => text !== 'none').map(nic),
     virtioConsole: values.virtioconsole,
     debugConsole: values.debugcon,
     debugExit: debugExit(devices.filter((device) => !includes(HYPERVISORS, device))),
@@ -236,6 +247,27 @@ function drives(values: { drive?: string[]; hda?: string; hdb?: string; hdc?: st
       readOnly: drive.get('readonly') === 'on',
     };
   });
+}
+
+function nic(text: string, index: number): NicOptions {
+  const given = properties('-nic', text, ['type', 'udp', 'localaddr', 'mac', 'model', 'id'], 'type');
+  const kind = oneOf('-nic', given.get('type') ?? '', ['user', 'socket'] as const);
+  if (!['virtio', 'virtio-net-pci', undefined].includes(given.get('model'))) {
+    throw new UsageError('-nic: the only model is virtio-net-pci.');
+  }
+  const mac = given.get('mac') ?? `52:54:00:12:34:${(0x56 + index).toString(16)}`;
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac) || (Number.parseInt(mac, 16) & 1) !== 0) {
+    throw new UsageError(`-nic: ${mac} is no address of a card, such as 52:54:00:12:34:56.`);
+  }
+  const place = (name: string): UdpPlace => {
+    const [, host = '', port = ''] = /^(.*):(\d+)$/.exec(given.get(name) ?? '') ?? [];
+    if (port === '' || Number(port) > 0xffff) throw new UsageError(`-nic socket needs ${name}=HOST:PORT.`);
+    return { host: host === '' ? '127.0.0.1' : host, port: Number(port) };
+  };
+  return {
+    network: kind === 'user' ? { kind } : { kind, udp: place('udp'), local: place('localaddr') },
+    mac: Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16)),
+  };
 }
 
 function debugExit(devices: readonly string[]): PcOptions['debugExit'] {

@@ -6,6 +6,7 @@ import { exitReasonName, NvmmError, openNvmm, type Nvmm } from 'nvmm';
 import { createMock } from 'nvmm/mock';
 import type { CharChannel } from './backends/channel.js';
 import { FileDisk } from './backends/disk.js';
+import { openNetwork, type NetBackend } from './backends/net.js';
 import { openSerial, SerialError, type SerialBackend } from './backends/serial.js';
 import { Terminal } from './backends/terminal.js';
 import { GuestError } from './cpu.js';
@@ -59,8 +60,9 @@ async function main(args: readonly string[]): Promise<number> {
     return backend.channel;
   };
   const disks: FileDisk[] = [];
+  const networks: NetBackend[] = [];
   try {
-    const config = await configure(options, nvmm, open, disks);
+    const config = await configure(options, nvmm, open, disks, networks);
     if (options.web !== undefined) {
       web = await openWeb(options, options.web, config, nvmm, () => pc, end);
       console.error(`The machine's page: ${web.url}`);
@@ -79,6 +81,7 @@ async function main(args: readonly string[]): Promise<number> {
   } finally {
     await web?.close();
     for (const backend of backends) await backend.close();
+    for (const network of networks) await network.close();
     for (const disk of disks) disk[Symbol.dispose]();
     terminal?.[Symbol.dispose]();
     nvmm.close();
@@ -102,6 +105,7 @@ async function configure(
   nvmm: Nvmm,
   open: (spec: string) => Promise<CharChannel | undefined>,
   disks: FileDisk[],
+  networks: NetBackend[],
 ): Promise<PcConfig> {
   const boot = bootConfig(options);
   const drives = options.drives.map((drive) => {
@@ -115,6 +119,12 @@ async function configure(
   if (options.serials.length > 4) throw new UsageError('-serial: there are four ports.');
   const serials: (CharChannel | undefined)[] = [];
   for (const spec of options.serials) serials.push(await open(spec));
+  const cards: { backend: NetBackend; mac: Uint8Array }[] = [];
+  for (const { network, mac } of options.nics) {
+    const backend = await openNetwork(network);
+    networks.push(backend);
+    cards.push({ backend, mac });
+  }
   const { virtioConsole, debugConsole, debugExit } = options;
   return {
     memory: options.memory,
@@ -123,6 +133,7 @@ async function configure(
     serials,
     ide: onBus('ide'),
     virtioDisks: onBus('virtio'),
+    networks: cards,
     virtioConsole: virtioConsole === undefined ? undefined : await open(virtioConsole),
     debugConsole: debugConsole === undefined ? undefined : await open(debugConsole),
     debugExit,

@@ -126,6 +126,28 @@ describeWith(
       });
     }
 
+    it('with a network card: an address by DHCP, and pings', async () => {
+      const modules = kernelModules(kernel, ['virtio_pci', 'virtio_net']);
+      const script = `${modules.map(({ path }) => `insmod /${path}`).join('\n')}
+ifconfig eth0 up
+udhcpc -i eth0 -n -q -s /dhcp
+exec setsid cttyhack sh`;
+      const dhcp = '#!/bin/sh\n[ "$1" = bound ] && ifconfig $interface $ip netmask $subnet\n';
+      const image = file('initrd-net', busyboxArchive(busybox, script, [...modules, { path: 'dhcp', content: dhcp }]));
+      using guest = linux(bzImage, image, '', '--unpack', '-nic', 'user,mac=52:54:00:ab:cd:ef');
+      await guest.until(PROMPT, 250);
+      guest.type('ifconfig eth0; ping -c 2 10.0.2.2; ping -c 1 -W 1 10.0.2.9\n');
+      const text = await guest.until(PROMPT);
+      expect(text)
+        .to.match(/HWaddr 52:54:00:AB:CD:EF/)
+        .and.match(/inet addr:10\.0\.2\.15 .*Mask:255\.255\.255\.0/);
+      expect(text)
+        .to.match(/2 packets transmitted, 2 packets received/)
+        .and.match(/1 packets transmitted, 0 packets received/);
+      guest.type('poweroff -f\n');
+      expect(await guest.ended()).to.equal(0);
+    });
+
     it('with disks and a console: virtio and IDE', async () => {
       const modules = kernelModules(kernel, ['virtio_pci', 'virtio_blk', 'virtio_console', 'ata_piix', 'sd_mod']);
       const script = `${modules.map(({ path }) => `insmod /${path}`).join('\n')}\nexec setsid cttyhack sh`;

@@ -44,6 +44,25 @@ describe('pc: the command line', () => {
     for (const text of ['', 'x', '1', '-5', '1T', '100G']) expect(() => memory(text), text).to.throw(UsageError, /-m/);
   });
 
+  it('takes network cards and the address of the page', () => {
+    const { nics } = parseOptions([
+      '-nic',
+      'user,model=virtio',
+      '-nic',
+      'socket,udp=10.0.0.1:5000,localaddr=:5001',
+      '-nic',
+      'none',
+    ]);
+    expect(nics.map(({ network }) => network)).to.deep.equal([
+      { kind: 'user' },
+      { kind: 'socket', udp: { host: '10.0.0.1', port: 5000 }, local: { host: '127.0.0.1', port: 5001 } },
+    ]);
+    expect(nics.map(({ mac }) => mac[5])).to.deep.equal([0x56, 0x57]);
+    const web = (text: string) => parseOptions(['--web', text]).web;
+    expect(web('8080')).to.deep.equal({ host: '127.0.0.1', port: 8080 });
+    expect(web('[::]:0')).to.deep.equal({ host: '::', port: 0 });
+  });
+
   it('takes numbers of processors', () => {
     const processors = (text: string): number => parseOptions(['-smp', text]).processors;
     expect(['3', 'cpus=4', '8,sockets=2', 'sockets=2,cores=2,threads=2'].map(processors)).to.deep.equal([3, 4, 8, 8]);
@@ -88,6 +107,12 @@ describe('pc: the command line', () => {
       [['-drive', 'file=a,cache'], /NAME=VALUE/],
       [['-drive', 'file=a,colour=red'], /colour/],
       [['--flat', 'here'], /--flat/],
+      [['-nic', 'tap'], /user or socket/],
+      [['-nic', 'user,mac=12'], /address of a card/],
+      [['-nic', 'user,mac=01:00:00:00:00:00'], /address of a card/],
+      [['-nic', 'socket,udp=:1'], /localaddr=HOST:PORT/],
+      [['-nic', 'user,model=e1000'], /virtio/],
+      [['--web', '70000'], /HOST:PORT/],
       [['--unpack=yes'], /unpack/],
     ];
     for (const [args, message] of cases) expect(() => parseOptions(args), args.join(' ')).to.throw(UsageError, message);

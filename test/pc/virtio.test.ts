@@ -8,6 +8,7 @@ import { Bus } from '../../examples/pc/bus.js';
 import { PciBus } from '../../examples/pc/devices/pci.js';
 import { VirtioBlock } from '../../examples/pc/devices/virtio-blk.js';
 import { VirtioConsole } from '../../examples/pc/devices/virtio-console.js';
+import { VirtioNet } from '../../examples/pc/devices/virtio-net.js';
 import { VirtioPci, type VirtioDevice } from '../../examples/pc/devices/virtio-pci.js';
 import { VirtQueue } from '../../examples/pc/devices/virtqueue.js';
 import { GuestMemory } from '../../examples/pc/memory.js';
@@ -370,5 +371,59 @@ describe('pc: the virtio console', () => {
     await turn();
     expect(driver.irq.level).to.equal(true);
     expect(driver.usedEntry(0, 2).written).to.equal(5);
+  });
+});
+
+describe('pc: the virtio network card', () => {
+  const HEADER = 12;
+  function setup() {
+    const sent: string[] = [];
+    const network = {
+      send: (frame: Uint8Array) => void sent.push(Buffer.from(frame).toString('latin1')),
+      onFrame: (() => undefined) as (frame: Uint8Array) => void,
+      close: () => Promise.resolve(),
+    };
+    const driver = new Driver(new VirtioNet(network, Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56)));
+    driver.start(2, [1 << 5, 1]);
+    const read = (gpa: number, length: number): Buffer => {
+      const bytes = Buffer.alloc(length);
+      driver.memory.read(gpa, bytes);
+      return bytes;
+    };
+    return { sent, network, driver, read };
+  }
+
+  it('has an address, and a link', () => {
+    const { driver } = setup();
+    const config = Array.from({ length: 8 }, (_, i) => driver.get(0x2000 + i));
+    expect(config).to.deep.equal([0x52, 0x54, 0, 0x12, 0x34, 0x56, 1, 0]);
+  });
+
+  it('sends frames without their headers, from as many buffers as they lie in', () => {
+    const { driver, sent } = setup();
+    driver.memory.write(0x8000, Buffer.from(`${'\0'.repeat(HEADER)}frame`));
+    driver.submit(1, { gpa: 0x8000, length: HEADER }, { gpa: 0x8000 + HEADER, length: 5 });
+    expect(sent).to.deep.equal(['frame']);
+    expect([driver.usedIndex(1), driver.irq.level]).to.deep.equal([1, true]);
+    driver.submit(1, { gpa: 0x8000, length: 5000 });
+    expect(sent, 'no frame is that long').to.have.length(1);
+    expect(driver.usedIndex(1)).to.equal(2);
+  });
+
+  it('receives frames, which wait for buffers, but not without end', () => {
+    const { driver, network, read } = setup();
+    network.onFrame(Buffer.from('early'));
+    driver.submit(0, { gpa: 0x8000, length: 100, write: true });
+    expect(driver.usedEntry(0, 0).written).to.equal(HEADER + 5);
+    expect(read(0x8000 + 10, 7).toString('latin1')).to.equal('\x01\0early');
+    driver.submit(0, { gpa: 0x9000, length: HEADER, write: true }, { gpa: 0xa000, length: 100, write: true });
+    network.onFrame(Buffer.from('late'));
+    expect(read(0xa000, 4).toString()).to.equal('late');
+    driver.submit(0, { gpa: 0x8000, length: HEADER + 2, write: true });
+    network.onFrame(Buffer.from('too long for it'));
+    expect(driver.usedEntry(0, 2).written).to.equal(0);
+    for (let i = 0; i < 1000; i++) network.onFrame(Buffer.from('flood'));
+    for (let i = 0; i < 300; i++) driver.submit(0, { gpa: 0x8000, length: 100, write: true });
+    expect(driver.usedIndex(0)).to.equal(3 + 256);
   });
 });
