@@ -1,6 +1,7 @@
 #include "vcpu.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -12,8 +13,29 @@ using namespace abi;
 
 namespace {
 
-// Instructions between two looks at `stop` and kicks.
-constexpr uint64_t kSlice = 100000;
+// How many instructions a guest executes between two looks at `stop` and kicks: about a millisecond's, since those of
+// one guest may cost a hundred times what another's do. A run that ends in its first slice reads no clock.
+class Slice {
+ public:
+  uint64_t instructions() const { return instructions_; }
+
+  // One has ended, and another follows.
+  void next() {
+    const auto now = Clock::now();
+    const auto took = now - begin_;
+    if (begin_ != Clock::time_point() && took > kLong) instructions_ = std::max(kLeast, instructions_ / 2);
+    if (begin_ == Clock::time_point() || took < kLong / 4) instructions_ = std::min(kMost, instructions_ * 2);
+    begin_ = now;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr uint64_t kLeast = 1000, kMost = 100000;
+  static constexpr std::chrono::milliseconds kLong{2};
+
+  uint64_t instructions_ = 10000;
+  Clock::time_point begin_;
+};
 
 nvmm_x64_state resetState() {
   constexpr uint16_t kPresent = kAttribP, kCodeOrData = kAttribS;
@@ -102,8 +124,8 @@ int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t 
   }
   uint64_t left = host_.options.timeSlice != 0 ? host_.options.timeSlice : ~uint64_t{0};
   uint64_t now = backend_->instructions();
-  do {
-    backend_->enter(std::min(kSlice, left), exit);
+  for (Slice slice;; slice.next()) {
+    backend_->enter(std::min(slice.instructions(), left), exit);
     const uint64_t before = std::exchange(now, backend_->instructions());
     left -= std::min(left, now - before + 1);  // an exit costs something, too
     uint64_t reason;
@@ -114,7 +136,8 @@ int Vcpu::enterGuest(nvmm_x86_exit& exit, const Kicks::Counter& kicks, uint32_t 
       if (stoppable_ && exit.reason != NVMM_VCPU_EXIT_CPUID) exit.reason = reason;
       break;
     }
-  } while (exit.reason == NVMM_VCPU_EXIT_NONE && left != 0);
+    if (exit.reason != NVMM_VCPU_EXIT_NONE || left == 0) break;
+  }
   backend_->exitState(exit);
   counters_.instructions.store(now, std::memory_order_relaxed);
   return netbsd::kOK;
