@@ -14,6 +14,7 @@
 #include "call.h"
 #include "kernel_raw_device.h"
 #include "memory.h"
+#include "round_trip.h"
 #include "watch.h"
 
 namespace nvmm {
@@ -309,6 +310,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("munmap", munmap);
   add("load", load);
   add("store", store);
+  add("roundTrip", roundTrip);
   return exports;
 }
 
