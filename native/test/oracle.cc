@@ -80,6 +80,7 @@ class Oracle {
         native_(initial_),
         guest_(initial_, native_.hasLocalSegments()) {
     options_.plan.localSegments = native_.hasLocalSegments();
+    options_.plan.wideFrom16 = hostModel().vendor == cpu::Vendor::Intel;  // AMD's may hang under Linux then
   }
 
   bool hasLocalSegments() const { return native_.hasLocalSegments(); }

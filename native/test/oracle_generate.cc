@@ -22,10 +22,12 @@ class Generator {
   Case templates(const std::vector<const Row*>& rows, const std::vector<const Row*>& fillers);
   Case mutated(const std::vector<const Row*>& rows);
   Case bytes();
+  Case around(const uint8_t* code, unsigned length);
 
  private:
   void begin();
   void emit(const Row& row);
+  void emitVex(const Row& row, unsigned opcode, uint8_t rex);
   void emitOperand(const Row& row, unsigned addressSize, unsigned operandSize, int segmentOverride, uint8_t& rex);
   void emitImmediate(const Row& row, unsigned operandSize, unsigned addressSize, int segmentOverride);
   void prepareOperand(const Row& row, uint64_t address, unsigned operandSize);
@@ -35,6 +37,7 @@ class Generator {
   uint64_t target();
   uint64_t branchTarget();
   uint16_t selector();
+  uint16_t anySelector();
   uint16_t readableLocal() { return localSelector(1 + random_.below(5)); }
   uint64_t base(int segment) const;
   void setAddress(Gpr reg, uint64_t value, unsigned addressSize);
@@ -136,12 +139,17 @@ uint64_t Generator::branchTarget() {
   return linear - codeBase(c_);
 }
 
-uint16_t Generator::selector() {
+uint16_t Generator::anySelector() {
   constexpr uint16_t kUseful[] = {kCode32, kData32, kCode64, 0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47};
   if (random_.chance(75)) return random_.pick(kUseful);
   if (random_.chance(40)) return static_cast<uint16_t>(random_.below(4));
   if (random_.chance(60)) return static_cast<uint16_t>((random_.pick(kUseful) & ~3) | random_.below(4));
   return static_cast<uint16_t>(random_.next());
+}
+
+uint16_t Generator::selector() {
+  const uint16_t chosen = anySelector();
+  return !plan_.wideFrom16 && c_.bits == 16 && (chosen & ~3) == (kCode64 & ~3) ? kCode32 : chosen;
 }
 
 uint64_t Generator::base(int segment) const {
@@ -365,8 +373,20 @@ void Generator::prepareImplicit(const Row& row, unsigned operandSize, unsigned a
   }
 }
 
+void Generator::emitVex(const Row& row, unsigned opcode, uint8_t rex) {
+  const unsigned prefix = row.prefix == Prefix::P66  ? 1
+                          : row.prefix == Prefix::F3 ? 2
+                          : row.prefix == Prefix::F2 ? 3
+                                                     : 0;
+  const bool hasSource = row.immediate == Immediate::None;  // RORX has none
+  const unsigned source = hasSource ? random_.below(is64() ? 16 : 8) : 0;
+  put(0xc4);
+  put(static_cast<uint8_t>((~rex & 7) << 5 | (opcode >> 8 == 0x38 ? 2 : 3)));
+  put(static_cast<uint8_t>((rex & 8) << 4 | (~source & 15) << 3 | prefix));
+}
+
 void Generator::emit(const Row& row) {
-  const bool string = row.traits & kString;
+  const bool string = row.traits & kString, vex = row.traits & kVex;
   bool operand16 = random_.chance(20), address = random_.chance(c_.bits == 16 ? 25 : 10);
   if (row.prefix == Prefix::None || row.traits & kFloat) operand16 = row.prefix == Prefix::P66;
   int segmentOverride = -1;
@@ -381,13 +401,14 @@ void Generator::emit(const Row& row) {
   if (address) prefixes[count++] = 0x67;
   constexpr uint8_t kOverrides[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
   if (segmentOverride >= 0) prefixes[count++] = kOverrides[segmentOverride];
-  locked_ = random_.chance(row.traits & kLockable ? 25 : 2);
+  if (vex) operand16 = false;
+  locked_ = !vex && random_.chance(row.traits & kLockable ? 25 : 2);
   if (locked_) prefixes[count++] = 0xf0;
   locked_ |= row.opcode == 0x86;  // XCHG
   bool repeated = false;
-  if (row.prefix == Prefix::F3)
+  if (row.prefix == Prefix::F3 && !vex)
     prefixes[count++] = 0xf3;
-  else if (row.prefix == Prefix::F2)
+  else if (row.prefix == Prefix::F2 && !vex)
     prefixes[count++] = 0xf2;
   else if (row.prefix == Prefix::Any && random_.chance(string ? 60 : 4))
     repeated = true;
@@ -398,13 +419,18 @@ void Generator::emit(const Row& row) {
     for (unsigned n = random_.below(14); n > 0; n--) put(prefixes[0]);
 
   uint8_t rex = 0;
-  if (is64() && random_.chance(60)) put(rex = static_cast<uint8_t>(0x40 | random_.below(16)));
+  if (is64() && random_.chance(60)) rex = static_cast<uint8_t>(0x40 | random_.below(16));
+  if (rex && !vex) put(rex);
   const unsigned operandSize = rex & 8 ? 8 : operand16 != (c_.bits == 16) ? 2 : 4;
   const unsigned addressSize = is64() ? (address ? 4 : 8) : (c_.bits == 16) != address ? 2 : 4;
 
   const unsigned opcode = row.opcode + random_.below(row.count);
-  if (opcode >> 8) put(0x0f);
-  if (opcode >> 8 == 0x38 || opcode >> 8 == 0x3a) put(static_cast<uint8_t>(opcode >> 8));
+  if (vex) {
+    emitVex(row, opcode, rex);
+  } else {
+    if (opcode >> 8) put(0x0f);
+    if (opcode >> 8 == 0x38 || opcode >> 8 == 0x3a) put(static_cast<uint8_t>(opcode >> 8));
+  }
   put(static_cast<uint8_t>(opcode));
 
   prepareImplicit(row, operandSize, addressSize, segmentOverride, repeated);
@@ -464,6 +490,24 @@ Case Generator::bytes() {
       for (int i = 0; i < 16; i++) c_.gpr[i] = i < 8 ? c_.gpr[i] & 0xffffffff : 0;
     if (admissible(c_)) return c_;
   }
+}
+
+Case Generator::around(const uint8_t* code, unsigned length) {
+  begin();
+  c_.rip = kCode + 0x800;
+  c_.fpu = randomFpu(random_);
+  for (Gpr pointer : {RBX, RSI, RDI, RBP}) c_.gpr[pointer] = target() - (c_.bits == 16 ? kWindow : 0);
+  const Decoded d = decode(code, length, c_.bits);
+  if (d.row && d.row->traits & kMaskMove)
+    c_.gpr[RDI] = kOperand - (c_.bits == 16 ? kWindow : 0);  // see prepareImplicit()
+  if (random_.chance(70)) c_.gpr[RCX] = random_.below(20);
+  uint8_t operand[16];
+  randomOperand(random_, operand);
+  if (random_.chance(80)) patch(kOperand, operand, sizeof operand);
+  for (unsigned i = 0; i < length; i++) put(code[i]);
+  if (c_.bits != 64)
+    for (int i = 0; i < 16; i++) c_.gpr[i] = i < 8 ? c_.gpr[i] & 0xffffffff : 0;
+  return c_;
 }
 
 struct Family {
@@ -528,6 +572,10 @@ Case generate(const Plan& plan, uint64_t index, const char*& family) {
     if (f.name == plan.family) chosen = &f;
   family = mutated ? kMutated : chosen->name;
   return mutated ? generator.mutated(chosen->rows) : generator.templates(chosen->rows, families.fillers);
+}
+
+Case generateFor(const Plan& plan, uint64_t index, const uint8_t* code, unsigned length) {
+  return Generator(plan, index).around(code, length);
 }
 
 }  // namespace nvmm::oracle

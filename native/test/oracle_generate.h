@@ -12,6 +12,7 @@ struct Plan {
   unsigned bits = 64;
   std::string family;  // only this one; empty: all
   bool localSegments = true;
+  bool wideFrom16 = true;  // far transfers from 16-bit to 64-bit code
 };
 
 // The contents that the data and stack pages have before each case.
@@ -19,6 +20,12 @@ Memory initialMemory(uint64_t seed);
 
 // Case number `index`; `family` becomes what it was made from: a family of the table, or "bytes" and "mutated".
 Case generate(const Plan& plan, uint64_t index, const char*& family);
+
+// Where the memory operand of a case made by generateFor() is to be.
+constexpr uint64_t kOperand = kData + kPage + 0x100;
+
+// The `index`th random state around an instruction of the caller's, which is single.
+Case generateFor(const Plan& plan, uint64_t index, const uint8_t* code, unsigned length);
 
 bool knownFamily(const std::string& family, unsigned bits);
 

@@ -181,7 +181,10 @@ void Guest::leave(const Case& c, cpu::ExitKind exit, Outcome& out) {
   out.rip = s.rip;
   out.rflags = s.rflags;
   out.error = 0;
-  if (exit == cpu::ExitKind::Halt && s.cpl == 0) {
+  if (exit == cpu::ExitKind::Refused) {  // what a hypervisor turns into #UD
+    out.vector = 6;
+    out.rflags |= cpu::kRF;
+  } else if (exit == cpu::ExitKind::Halt && s.cpl == 0) {
     // SS, RSP, RFLAGS, CS, RIP and perhaps an error code, downwards from the top of the handlers' stack.
     constexpr uint64_t kFrame = 5 * 8;
     const uint64_t top = gpa(kHandlerStack) + kPage;

@@ -24,7 +24,7 @@ constexpr int kGregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 constexpr int kSignals[] = {SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS};
 constexpr size_t kFxsaveUsed = 416, kXsaveMagic = 464, kXstateBv = 512;  // in a frame's XSAVE image
-constexpr int kHangMilliseconds = 3000;
+constexpr int kHangMilliseconds = 1000;
 constexpr unsigned long kRestoreSs = 6;  // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS: SS as it is in the frame
 
 [[noreturn]] void fail(const char* what) {

@@ -111,6 +111,20 @@ constexpr Row kRows[] = {
     {"bit", "LZCNT", 0x0fbd, 1, O::ModRm, I::None, 0, kNotCf & ~kZF, kAnyDigit, M::All, P::F3},
     {"bit", "POPCNT", 0x0fb8, 1, O::ModRm, I::None, 0, 0, kAnyDigit, M::All, P::F3},
 
+    {"bmi", "ANDN", 0x38f2, 1, O::ModRm, I::None, kVex, kAF | kPF, kAnyDigit, M::All, P::None},
+    {"bmi", "BLSR", 0x38f3, 1, O::ModRm, I::None, kVex, kAF | kPF, digits(1, 3), M::All, P::None},
+    {"bmi", "BZHI", 0x38f5, 1, O::ModRm, I::None, kVex, kAF | kPF, kAnyDigit, M::All, P::None},
+    {"bmi", "PEXT", 0x38f5, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::F3},
+    {"bmi", "PDEP", 0x38f5, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::F2},
+    {"bmi", "MULX", 0x38f6, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::F2},
+    {"bmi", "BEXTR", 0x38f7, 1, O::ModRm, I::None, kVex, kAF | kSF | kPF, kAnyDigit, M::All, P::None},
+    {"bmi", "SHLX", 0x38f7, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::P66},
+    {"bmi", "SARX", 0x38f7, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::F3},
+    {"bmi", "SHRX", 0x38f7, 1, O::ModRm, I::None, kVex, 0, kAnyDigit, M::All, P::F2},
+    {"bmi", "RORX", 0x3af0, 1, O::ModRm, I::Byte, kVex, 0, kAnyDigit, M::All, P::F2},
+    {"bmi", "ADCX", 0x38f6, 1, O::ModRm, I::None, kReadsFlags, 0, kAnyDigit, M::All, P::P66},
+    {"bmi", "ADOX", 0x38f6, 1, O::ModRm, I::None, kReadsFlags, 0, kAnyDigit, M::All, P::F3},
+
     {"string", "MOVS", 0xa4, 2, O::None, I::None, kString},
     {"string", "CMPS", 0xa6, 2, O::None, I::None, kString},
     {"string", "STOS", 0xaa, 2, O::None, I::None, kString},
@@ -318,8 +332,8 @@ unsigned addressLength(uint8_t modrm, uint8_t sib, unsigned addressSize) {
   return (rm == 4 ? 1 : 0) + (mod == 1 ? 1 : mod == 2 || base == 5 ? 4 : 0);
 }
 
-bool matches(const Row& row, unsigned bits, uint8_t modrm, bool operand16, uint8_t repeat) {
-  if (!row.in(bits)) return false;
+bool matches(const Row& row, unsigned bits, uint8_t modrm, bool operand16, uint8_t repeat, bool vex) {
+  if (!row.in(bits) || static_cast<bool>(row.traits & kVex) != vex) return false;
   if (row.operand != O::None && row.operand != O::Offset) {
     const bool reg = modrm >> 6 == 3;
     if (row.operand == O::Memory ? reg : row.operand == O::Register && !reg) return false;
@@ -380,9 +394,20 @@ Decoded decode(const uint8_t* code, unsigned length, unsigned bits) {
   unsigned opcode = byte(i++);
   if (opcode == 0x0f) opcode = 0x0f00 | byte(i++);
   if (opcode == 0x0f38 || opcode == 0x0f3a) opcode = (opcode & 0xff) << 8 | byte(i++);
+  if (opcode == 0xc4 && (bits == 64 || byte(i) >= 0xc0)) {  // VEX of three bytes: the shorter one has no map but 0F
+    d.vex = true;
+    constexpr uint8_t kRepeat[] = {0, 0, 0xf3, 0xf2};
+    constexpr unsigned kMaps[] = {0, 0x0f00, 0x3800, 0x3a00};
+    const unsigned map = byte(i) & 31;
+    operand16 = (byte(i + 1) & 3) == 1;
+    repeat = kRepeat[byte(i + 1) & 3];
+    d.operandSize = byte(i + 1) & 0x80 && bits == 64 ? 8 : 4;
+    opcode = (map < 4 ? kMaps[map] : 0) | byte(i + 2);
+    i += 3;
+  }
   d.modrm = byte(i);
   for (const Row* row : index[place(opcode)]) {
-    if (!matches(*row, bits, d.modrm, operand16, repeat)) continue;
+    if (!matches(*row, bits, d.modrm, operand16, repeat, d.vex)) continue;
     d.row = row;
     if (row->operand != O::None && row->operand != O::Offset) {
       i++;

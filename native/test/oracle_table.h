@@ -61,6 +61,8 @@ enum Trait : uint32_t {
   kMaskMove = 1 << 23,     // stores at DS:RDI
   kApproximate = 1 << 24,  // x87 results within some units in the last place
   kEstimate = 1 << 25,     // RCP and RSQRT: within 1.5 * 2^-12
+  kVex = 1 << 27,          // VEX-encoded, on general registers: VEX.vvvv is an operand
+  kSums = 1 << 26,         // DPPS, DPPD: which of several NaNs is the result depends on the order of the additions
 };
 
 constexpr uint8_t kAnyDigit = 0xff;
@@ -95,6 +97,7 @@ struct Decoded {
   uint8_t length;
   uint8_t operandSize, addressSize;  // in bytes
   uint8_t modrm;
+  bool vex;
   uint8_t immediate;  // its first byte
   bool fsOverride;
 };

@@ -206,7 +206,8 @@ constexpr Row kSse34[] = {
     simd(kLater, 0x3a0c, 3, P::P66, O::ModRm, kAligned, I::Byte),
     simd(kLater, 0x3a14, 4, P::P66, O::ModRm, 0, I::Byte),
     simd(kLater, 0x3a20, 3, P::P66, O::ModRm, 0, I::Byte),
-    simd(kLater, 0x3a40, 3, P::P66, O::ModRm, kAligned, I::Byte),
+    simd(kLater, 0x3a40, 2, P::P66, O::ModRm, kAligned | kSums, I::Byte),
+    simd(kLater, 0x3a42, 1, P::P66, O::ModRm, kAligned, I::Byte),
 
     // SSE4.2
     simd(kLater, 0x3837, 1, P::P66, O::ModRm, kAligned),

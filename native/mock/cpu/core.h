@@ -108,7 +108,7 @@ class Core {
     state.interruptShadow = shadowBegun = true;
     state.shadowOfSti = ofSti;
   }
-  std::array<uint32_t, 1024> unknownOpcodes{};  // #UD for want of an entry in the opcode table
+  UnknownOpcodes unknownOpcodes{};
 
   // RIP of an instruction, and of the next one.
   uint64_t rip(const Insn* insn) const { return state.rip + insn->offset; }
@@ -138,6 +138,7 @@ class Core {
   } window[6]{};
   uint64_t codeLimit = 0xffff;  // the last valid RIP; in 64-bit mode RIP must be canonical
 
+  bool amd() const { return model.vendor == Vendor::Amd; }
   bool protectedMode() const { return state.cr0 & kPE; }
   bool v86() const { return state.rflags & kVM; }
   bool realMode() const { return !(state.cr0 & kPE); }

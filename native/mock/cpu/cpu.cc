@@ -159,9 +159,10 @@ void Core::afterSingle(bool resumed) {
   if (!stepTrap) return;
   constexpr uint64_t kSingleStep = 1 << 14;
   pendingDebug |= kSingleStep;
-  // Between two iterations of a string instruction the pushed RF is set. A branch to itself may have a prefix, too.
+  // Between two iterations of a string instruction Intel's processors push RF set. A branch to itself may have a
+  // prefix, too.
   const Insn& insn = *block->insns;
-  if (insn.repeat && (insn.opcode & 0xf0) == 0xa0 && state.rip == block->rip) state.rflags |= kRF;
+  if (!amd() && insn.repeat && (insn.opcode & 0xf0) == 0xa0 && state.rip == block->rip) state.rflags |= kRF;
 }
 
 // What the handler that stopped has recorded. False: it is an exit.
@@ -308,6 +309,7 @@ State& Cpu::state() { return core_->state; }
 Controls& Cpu::controls() { return core_->controls; }
 const Exit& Cpu::run(uint64_t budget) { return core_->run(budget); }
 uint64_t Cpu::instructions() const { return core_->retired; }
+const UnknownOpcodes& Cpu::unknownOpcodes() const { return core_->unknownOpcodes; }
 uint64_t Cpu::clock() const { return core_->controls.realTime ? Core::nanoseconds() : core_->retired; }
 
 void Cpu::interrupt() {

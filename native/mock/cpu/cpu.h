@@ -2,6 +2,8 @@
 // entered with a state and a set of controls, executes guest code, and exits with a reason. It knows nothing of NVMM.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -27,6 +29,12 @@ struct Controls {
   bool realTime = false;      // RDTSC counts nanoseconds, whether or not the guest runs; else instructions
   bool (*nativeMsr)(uint32_t msr, bool write) = nullptr;  // accesses that do not exit; null: all exit
 };
+
+// How often each opcode raised #UD because the opcode table has no row for it: by unknownOpcodeIndex(). Written by the
+// thread that runs the CPU, read by any.
+using UnknownOpcodes = std::array<std::atomic<uint32_t>, 2048>;
+// `map`: 0 without escape, 1 for 0F, 2 for 0F 38, 3 for 0F 3A.
+constexpr unsigned unknownOpcodeIndex(bool vex, unsigned map, uint8_t opcode) { return vex << 10 | map << 8 | opcode; }
 
 class Core;
 
@@ -57,6 +65,8 @@ class Cpu {
 
   // Instructions retired since construction.
   uint64_t instructions() const;
+
+  const UnknownOpcodes& unknownOpcodes() const;
 
   // What RDTSC reads now, without state().tscOffset: see Controls::realTime.
   uint64_t clock() const;

@@ -51,7 +51,7 @@ class Decoder {
       // Its operands are fetched as those of its neighbours, and may be too long or not there.
       if (rows.first != rows.last && !operands(*rows.first)) return false;
       insn_.handler = unknownOpcode;
-      insn_.imm = static_cast<unsigned>(map) << 8 | opcode;
+      insn_.imm = unknownOpcodeIndex(vex_, static_cast<unsigned>(map), opcode);
       return ends_ = true;
     }
     return operands(*row) && choose(*row);
@@ -144,6 +144,7 @@ class Decoder {
       bool registerForm = modrm_ >= 0xc0 || attributes & kRegisterMod;
       if (static_cast<bool>(attributes & kVex) == vex_ && !(attributes & (code64_ ? kNo64 : kOnly64)) &&
           (!(attributes & kProtected) || core_.mode & kModeProtected) &&
+          !(attributes & kNoRexB && rex_ & 1 && core_.amd()) &&
           (row->prefix == Prefix::Any || row->prefix == mandatory()) &&
           (row->extension == kNone || row->extension == reg_) && (row->modrm == kNone || row->modrm == modrm_) &&
           (!row->rexW || rex_ & 8) && !(row->form.memoryOnly && registerForm) &&
@@ -184,6 +185,7 @@ class Decoder {
   bool operands(const Opcode& row) {
     const Form& form = row.form;
     unsigned effective = effectiveOperandSize(row.attributes);
+    if (form.farPointer && effective == 8 && core_.amd()) effective = 4;  // no m16:64
     insn_.operandSize = static_cast<uint8_t>(operationSize(form.size, effective));
     insn_.addressSize = static_cast<uint8_t>(code64_          ? (addressPrefix_ ? 4 : 8)
                                              : addressPrefix_ ? 6 - codeSize_

@@ -39,11 +39,11 @@ inline bool isReadable(const Segment& s) { return !s.system() && (s.type() & 0xa
 inline bool isWritableData(const Segment& s) { return !s.system() && (s.type() & 0xa) == 2; }
 inline bool isExpandDown(const Segment& s) { return (s.type() & 0xc) == 4; }
 
-// Whether the bytes are inside the segment. Of a 4 GiB segment every byte is: offsets wrap.
-inline bool withinLimit(const Segment& s, bool protectedMode, uint64_t offset, unsigned size) {
+// Whether the bytes are inside the segment. Of a 4 GiB segment every byte is where offsets wrap: on Intel's processors.
+inline bool withinLimit(const Segment& s, bool protectedMode, bool wraps, uint64_t offset, unsigned size) {
   uint64_t last = offset + size - 1;
   if (protectedMode && isExpandDown(s)) return offset > s.limit && last <= (s.big() ? 0xffffffffu : 0xffffu);
-  return last <= s.limit || s.limit == 0xffffffff;
+  return last <= s.limit || (wraps && s.limit == 0xffffffff);
 }
 
 // An entry of the GDT, LDT or IDT. In long mode those of the system kinds have a second half.

@@ -340,7 +340,7 @@ bool iretToV86(Core& core, uint64_t rip, uint16_t cs, uint64_t flags) {
   uint16_t selectors[5];
   if (!peek(core, 12, 4, sp)) return false;
   for (unsigned i = 0; i < 5; ++i) {
-    if (!peekSelector(core, 16 + i * 4, selectors[i])) return false;
+    if (!peekSelector(core, 16 + i * 4, 4, selectors[i])) return false;
   }
   if (rip > 0xffff) return core.raise(vector::GP, 0);
   State& state = core.state;
@@ -377,7 +377,8 @@ bool iretAny(Core& core, unsigned size, uint64_t next) {
   if (!likeReal && core.state.rflags & kNT) return returnFromTask(core, next);
   uint64_t rip, flags;
   uint16_t cs;
-  if (!peek(core, 0, size, rip) || !peekSelector(core, size, cs) || !peek(core, 2 * size, size, flags)) return false;
+  if (!peek(core, 0, size, rip) || !peekSelector(core, size, size, cs) || !peek(core, 2 * size, size, flags))
+    return false;
   return likeReal ? iretReal(core, size, rip, cs, flags) : iretProtected(core, size, rip, cs, flags);
 }
 

@@ -100,9 +100,10 @@ struct Bound : NotLockable {
     uint64_t offset = core.address(insn);
     if (!core.read<T>(insn->segment, offset, lower)) return stop(core, insn);
     S index = static_cast<S>(core.reg<T>(insn->reg));
-    if (index < static_cast<S>(lower)) return fault(core, insn, vector::BR);
+    const bool below = index < static_cast<S>(lower);
+    if (below && !core.amd()) return fault(core, insn, vector::BR);  // AMD's processors read both bounds first
     if (!core.read<T>(insn->segment, (offset + sizeof(T)) & insn->addressMask(), upper)) return stop(core, insn);
-    if (index > static_cast<S>(upper)) return fault(core, insn, vector::BR);
+    if (below || index > static_cast<S>(upper)) return fault(core, insn, vector::BR);
     return next(core, insn);
   }
 };
@@ -157,6 +158,11 @@ const Insn* sti(Core& core, const Insn* insn) {
 
 const Insn* nop(Core& core, const Insn* insn) { return next(core, insn); }
 
+// A register is no operand of AMD's.
+const Insn* prefetchw(Core& core, const Insn* insn) {
+  return core.amd() && !insn->memory ? fault(core, insn, vector::UD) : next(core, insn);
+}
+
 const Insn* fence(Core& core, const Insn* insn) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return next(core, insn);
@@ -171,7 +177,8 @@ const Insn* clflush(Core& core, const Insn* insn) {
 const Insn* undefined(Core& core, const Insn* insn) { return fault(core, insn, vector::UD); }
 
 const Insn* unknownOpcode(Core& core, const Insn* insn) {
-  ++core.unknownOpcodes[insn->imm];
+  std::atomic<uint32_t>& count = core.unknownOpcodes[insn->imm];
+  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // one writer
   return fault(core, insn, vector::UD);
 }
 

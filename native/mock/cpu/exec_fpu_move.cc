@@ -81,7 +81,7 @@ const Insn* storeAs(Core& core, const Insn* insn, Value indefinite, F f) {
     c.flags &= static_cast<uint8_t>(~fpe::PE);
     c.roundedUp = false;
   }
-  if (stores && !x.write(value)) return stop(core, insn);
+  if (stores ? !x.write(value) : !x.mayWrite<Value>()) return stop(core, insn);
   x.begin();
   if (missing) {
     x.underflow();
@@ -198,7 +198,7 @@ const Insn* fstpExtended(Core& core, const Insn* insn) {
   X87 x(core, insn);
   if (!x.ready()) return stop(core, insn);
   const bool missing = x.empty(0), stores = !missing || x.fpu.fcw & fpe::IE;
-  if (stores && !x.write(missing ? kDefaultNan80 : x.st(0))) return stop(core, insn);
+  if (stores ? !x.write(missing ? kDefaultNan80 : x.st(0)) : !x.mayWrite<Float80>()) return stop(core, insn);
   x.begin();
   if (missing) x.underflow();
   if (stores) x.pop();

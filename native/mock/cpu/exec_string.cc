@@ -141,15 +141,16 @@ struct String : NotLockable {
     uint64_t mask = insn->addressMask();
     uint64_t* gpr = core.state.gpr;
     uint64_t count = insn->repeat ? gpr[RCX] & mask : 1;
-    // With a 32-bit address size the count, and the addresses of stores, are extended whatever happens, as processors
-    // do it.
-    if (insn->repeat && mask == 0xffffffff) {
+    // With a 32-bit address size Intel's processors extend the count, and the addresses of stores, whatever happens.
+    if (insn->repeat && mask == 0xffffffff && !core.amd()) {
       gpr[RCX] = count;
       if (Op::kStores) gpr[RDI] &= mask;
       if (Op::kStores && Op::kSource) gpr[RSI] &= mask;
     }
     if (count == 0) return next(core, insn);
-    const Flags before = core.flags;  // they change only when the repetition is over
+    // Flags change with each element on AMD's processors, on Intel's only when the repetition is over.
+    const bool restores = Op::kCompares && !core.amd();
+    const Flags before = core.flags;
     bool down = core.state.rflags & kDF;
     uint64_t stopAt = core.deadline.load(std::memory_order_relaxed);
     // Stepping, each iteration is an instruction.
@@ -165,7 +166,7 @@ struct String : NotLockable {
       }
       if (done == 0) {
         if (!Op::template single<T>(core, insn, from, to)) {
-          if (Op::kCompares) core.flags = before;
+          if (restores) core.flags = before;
           return stop(core, insn);
         }
         done = 1;
@@ -181,7 +182,7 @@ struct String : NotLockable {
       // Interruptible here. The clock goes on too, or a long repetition would outlast every budget.
       if (++pieces == most || core.retired + insn->number + pieces >= stopAt) break;
     }
-    if (Op::kCompares) core.flags = before;
+    if (restores) core.flags = before;
     core.retired += pieces;
     stop(core, insn);
     return nullptr;

@@ -637,8 +637,8 @@ const Insn* sysenter(Core& core, const Insn* insn) {
 }
 
 const Insn* sysexit(Core& core, const Insn* insn) {
-  if (!hasSysenter(core)) return undefinedOpcode(core, insn);
   State& state = core.state;
+  if (!hasSysenter(core)) return state.cpl != 0 ? generalProtection(core, insn) : undefinedOpcode(core, insn);
   const bool noSelector = isNull(static_cast<uint16_t>(state.sysenterCs));
   if (core.realMode() || state.cpl != 0 || noSelector) return generalProtection(core, insn);
   const bool to64 = core.code64() && insn->operandSize == 8;

@@ -68,6 +68,13 @@ class X87 {
     return core.write<T>(insn->segment, core.address(insn), value);
   }
   bool write(Float80 value);
+  // Of a store that an exception keeps from being done: AMD's processors look at its place all the same.
+  template <typename T>
+  bool mayWrite() {
+    constexpr unsigned kSize = std::is_same_v<T, Float80> ? 10 : sizeof(T);
+    Span span;
+    return !core.amd() || core.spanSlow(insn->segment, core.address(insn), kSize, span);
+  }
 
   unsigned operand() const { return insn->rm & 7; }  // i of ST(i)
   unsigned top() const { return (fpu.fsw & kTop) >> kTopShift; }

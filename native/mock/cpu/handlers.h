@@ -47,7 +47,7 @@ extern V pushZ, popZ, pushE, popE, pushI, pusha, popa, enter, leave_, pushf, pop
 
 // exec_flow.cc
 extern V callJ, callE, jmpJ, jmpE, ret, retI, bound, loop, loope, loopne, jcxz;
-H nop, fence, clflush, cli, sti;
+H nop, prefetchw, fence, clflush, cli, sti;
 H undefined, unknownOpcode, instructionTooLong;               // unknownOpcode: insn->imm counts in Core::unknownOpcodes
 H endOfBlock, leaveBlock;                                     // behind the last instruction; put there by BlockCache::overwritten
 extern V jcc[16];  // by condition

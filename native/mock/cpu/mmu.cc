@@ -26,8 +26,10 @@ unsigned requiredAlignment(unsigned size) {
 }  // namespace
 
 bool misaligned(const Core& core, uint64_t linear, unsigned size) {
-  return core.state.cpl == 3 && core.state.cr0 & kAM && core.state.rflags & kAC &&
-         linear & (requiredAlignment(size) - 1);
+  if (core.state.cpl != 3 || !(core.state.cr0 & kAM) || !(core.state.rflags & kAC)) return false;
+  // Intel's processors let the unaligned moves of 16 bytes pass.
+  const unsigned alignment = size == 16 && core.amd() ? 16 : requiredAlignment(size);
+  return linear & (alignment - 1);
 }
 
 namespace {
@@ -256,7 +258,7 @@ bool segmented(Core& core, unsigned seg, uint64_t offset, unsigned size, Access 
     if (!s.present()) return core.raise(error, 0);
     if (access == Access::Write ? !isWritableData(s) : !isReadable(s)) return core.raise(vector::GP, 0);
   }
-  if (!withinLimit(s, checkRights, offset, size)) return core.raise(error, 0);
+  if (!withinLimit(s, checkRights, !core.amd(), offset, size)) return core.raise(error, 0);
   linear = (s.base + offset) & 0xffffffff;
   return true;
 }
@@ -277,8 +279,9 @@ void watch(Core& core, uint64_t linear, unsigned size, bool write) {
 bool access(Core& core, unsigned seg, uint64_t offset, unsigned size, Access kind, Span& span) {
   uint64_t linear;
   if (!segmented(core, seg, offset, size, kind, linear)) return false;
-  if (misaligned(core, linear, size)) return core.raise(vector::AC, 0);
-  if (core.code64() && !core.canonical(linear + size - 1)) return core.raise(seg == SS ? vector::SS : vector::GP, 0);
+  const bool endsOutside = core.code64() && !core.canonical(linear + size - 1);
+  if (misaligned(core, linear, size) && !(endsOutside && core.amd())) return core.raise(vector::AC, 0);
+  if (endsOutside) return core.raise(seg == SS ? vector::SS : vector::GP, 0);
   if (!spanAs(core, linear, size, kind, currentlyAs(core), span)) return false;
   if (core.breakpointsEnabled()) watch(core, linear, size, kind == Access::Write);
   return true;

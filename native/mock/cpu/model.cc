@@ -26,11 +26,11 @@ constexpr uint32_t kLeaf1Edx = kFpu | kVmeFeature | kDeFeature | kPseFeature | k
                                kSse | kSse2;
 
 // Leaf 7
-constexpr uint32_t kFsgsbaseFeature = bit(0), kSmepFeature = bit(7), kErms = bit(9), kInvpcid = bit(10),
-                   kSmapFeature = bit(20);
+constexpr uint32_t kFsgsbaseFeature = bit(0), kBmi1 = bit(3), kSmepFeature = bit(7), kBmi2 = bit(8), kErms = bit(9),
+                   kInvpcid = bit(10), kAdx = bit(19), kSmapFeature = bit(20);
 constexpr uint32_t kFdpExceptionOnly = bit(6), kFpuSelectorsZero = bit(13);  // of the x87: FDP, FCS and FDS
 constexpr uint32_t kUmipFeature = bit(2);
-constexpr uint32_t kLeaf7Ebx = kFsgsbaseFeature | kSmepFeature | kErms | kSmapFeature;
+constexpr uint32_t kLeaf7Ebx = kFsgsbaseFeature | kBmi1 | kSmepFeature | kBmi2 | kErms | kAdx | kSmapFeature;
 constexpr uint32_t kIntelLeaf7Ebx = kLeaf7Ebx | kFdpExceptionOnly | kInvpcid | kFpuSelectorsZero;
 
 // Leaf 80000001

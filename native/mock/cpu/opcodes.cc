@@ -266,7 +266,7 @@ constexpr Opcode kOpcodes[] = {
     one(0x8d, "LEA", "Gv,M", lea),
     one(0x86, "XCHG", "Eb,Gb", xchgEG),
     one(0x87, "XCHG", "Ev,Gv", xchgEG),
-    one(0x90, "PAUSE", "", nop).prefixed(Prefix::F3),
+    one(0x90, "PAUSE", "", nop, kNoRexB).prefixed(Prefix::F3),
     one(0x90, "XCHG", "Zv,rAX", xchgAZ),
     two(0xc0, "XADD", "Eb,Gb", xaddEG),
     two(0xc1, "XADD", "Ev,Gv", xaddEG),
@@ -429,7 +429,7 @@ constexpr Opcode kOpcodes[] = {
     one(0xfd, "STD", "", std_),
 
     // Nothing to do: hints, prefetches, fences
-    two(0x0d, "PREFETCHW", "Eb", nop),
+    two(0x0d, "PREFETCHW", "Eb", prefetchw),
     two(0x18, "PREFETCH", "Eb", nop),
     two(0x19, "NOP", "Ev", nop),
     two(0x1a, "NOP", "Ev", nop),

@@ -23,6 +23,7 @@ constexpr uint16_t kEnd = 32;           // nothing behind it is worth decoding: 
 constexpr uint16_t kLoadsSegment = 64;  // ModRM.reg is a segment register to load: not CS
 constexpr uint16_t kVex = 128;          // VEX-encoded; VEX.L must be 0
 constexpr uint16_t kLock = 256;         // LOCK is allowed (Variants tell by their third column)
+constexpr uint16_t kNoRexB = 1024;      // on AMD's processors REX.B makes it the next row
 constexpr uint16_t kRegisterMod = 512;  // ModRM.mod is ignored: the operand is always a register
 
 enum class Register : uint8_t { None, Gpr, Segment, Control, Debug };  // what ModRM.reg names
@@ -31,6 +32,7 @@ enum class Register : uint8_t { None, Gpr, Segment, Control, Debug };  // what M
 struct Form {
   bool modrm = false;
   bool memoryOnly = false, registerOnly = false;
+  bool farPointer = false;       // Mp
   bool inOpcode = false;         // Z: a register in the low three bits of the opcode
   bool segmentInOpcode = false;  // s: a segment register in bits 3..5
   bool offset = false;           // O: an absolute address
@@ -55,6 +57,7 @@ struct Form {
         case 'R':
           modrm = true;
           memoryOnly = kind == 'M';
+          farPointer = memoryOnly && width == 'p';
           registerOnly = kind == 'R';
           byteRm = width == 'b';
           break;

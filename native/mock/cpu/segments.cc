@@ -126,14 +126,19 @@ bool peek(Core& core, unsigned offset, unsigned size, uint64_t& value) {
   return done;
 }
 
-bool peekSelector(Core& core, unsigned offset, uint16_t& selector) {
-  return core.read(SS, (core.state.gpr[RSP] + offset) & core.stackMask, selector);
+// Intel's processors read only the two bytes of a slot that are the selector.
+bool peekSelector(Core& core, unsigned offset, unsigned size, uint16_t& selector) {
+  if (!core.amd()) return core.read(SS, (core.state.gpr[RSP] + offset) & core.stackMask, selector);
+  uint64_t slot;
+  if (!peek(core, offset, size, slot)) return false;
+  selector = static_cast<uint16_t>(slot);
+  return true;
 }
 
 bool StackFrame::push(uint64_t value, unsigned size) {
   uint64_t sp = (sp_ - size) & mask_;
   bool inside = wide_ ? core_.canonical(sp) && core_.canonical(sp + size - 1)
-                      : withinLimit(ss_, core_.protectedMode() && !core_.v86(), sp, size);
+                      : withinLimit(ss_, core_.protectedMode() && !core_.v86(), !core_.amd(), sp, size);
   if (!inside) return core_.raise(vector::SS, error_);
   uint64_t linear = wide_ ? sp : (ss_.base + sp) & 0xffffffff;
   // Not while an event is delivered: #AC in the delivery of #GP, and #GP in that of #AC, would follow each other for
@@ -353,7 +358,7 @@ bool Core::callFar(uint16_t selector, uint64_t offset, unsigned operandSize, uin
 bool Core::returnFar(unsigned operandSize, uint16_t release) {
   uint64_t offset;
   uint16_t selector;
-  if (!peek(*this, 0, operandSize, offset) || !peekSelector(*this, operandSize, selector)) return false;
+  if (!peek(*this, 0, operandSize, offset) || !peekSelector(*this, operandSize, operandSize, selector)) return false;
   if (realMode() || v86()) {
     if (offset > codeLimit) return raise(vector::GP, 0);
     moveStack(2 * operandSize + release);
@@ -381,7 +386,8 @@ bool returnTo(Core& core, uint16_t selector, uint64_t offset, unsigned operandSi
   uint16_t ss = 0;
   if (withStack) {
     if (!peek(core, popped + release, operandSize, sp)) return false;
-    if (!peekSelector(core, popped + release + operandSize, ss)) return false;
+    if (!peekSelector(core, popped + release + operandSize, operandSize, ss)) return false;
+    if (core.amd() && !checkOffset(core, code, offset)) return false;  // Intel's processors look at SS first
     if (isNull(ss)) {
       if (!core.longMode() || !(code.attrib() & kLongBit) || cpl == 3) return core.raise(vector::GP, 0);
     } else {
@@ -480,7 +486,8 @@ const Insn* movToSegment(Core& core, const Insn* insn) {
 const Insn* pushSegment(Core& core, const Insn* insn) {
   const uint16_t selector = core.state.seg[insn->reg].selector;
   if (insn->operandSize == 8) return core.push<uint64_t>(selector) ? next(core, insn) : stop(core, insn);
-  // Of a slot of 32 bits, processors write only the lower half.
+  if (insn->operandSize == 4 && core.amd()) return core.push<uint32_t>(selector) ? next(core, insn) : stop(core, insn);
+  // Of a slot of 32 bits, Intel's processors write only the lower half.
   const uint64_t sp = (core.state.gpr[RSP] - insn->operandSize) & core.stackMask;
   if (!core.write<uint16_t>(SS, sp, selector)) return stop(core, insn);
   core.setMasked(RSP, sp, core.stackMask);
@@ -490,7 +497,8 @@ const Insn* pushSegment(Core& core, const Insn* insn) {
 const Insn* popSegment(Core& core, const Insn* insn) {
   uint16_t selector;
   const uint64_t mask = core.stackMask;  // POP SS may change it
-  if (!core.top(selector) || !core.loadSegment(insn->reg, selector)) return stop(core, insn);
+  if (!peekSelector(core, 0, insn->operandSize, selector) || !core.loadSegment(insn->reg, selector))
+    return stop(core, insn);
   core.setMasked(RSP, core.state.gpr[RSP] + insn->operandSize, mask);
   if (insn->reg == SS) core.beginShadow();
   return loadedSegment(core, insn, insn->reg);

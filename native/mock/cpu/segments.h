@@ -69,7 +69,7 @@ bool misaligned(const Core& core, uint64_t linear, unsigned size);
 
 // A value on the current stack, `offset` bytes from its top.
 bool peek(Core& core, unsigned offset, unsigned size, uint64_t& value);
-bool peekSelector(Core& core, unsigned offset, uint16_t& selector);  // only its 16 bits are read
+bool peekSelector(Core& core, unsigned offset, unsigned size, uint16_t& selector);  // only its 16 bits are read
 
 // Values to be pushed on a stack, which may not be the current one. Nothing is written before commit().
 class StackFrame {
