@@ -43,6 +43,11 @@ export interface MockCounters {
   readonly exits: Readonly<Record<string, number>>;
   /** Guest instructions, of all VCPUs. */
   readonly instructions: number;
+  /**
+   * How often guests met #UD for an opcode that the software processor does not have (docs/cpu.md lists those it has), by
+   * its bytes: '0F 0F', or 'VEX 0F 58' of an instruction with a VEX prefix.
+   */
+  readonly unknownOpcodes: Readonly<Record<string, number>>;
 }
 
 // By request number; 15 to 19 do not exist.
@@ -73,6 +78,13 @@ const REQUESTS: readonly (string | undefined)[] = [
 // In the order in which the native side counts them.
 const REASONS = Object.values(ExitReason);
 
+// Of an index of the native side: bit 10 VEX, bits 8 and 9 the opcode map.
+function opcodeName(index: number): string {
+  const escape = ['', '0F ', '0F 38 ', '0F 3A '][(index >> 8) & 3]!;
+  const opcode = (index & 0xff).toString(16).toUpperCase().padStart(2, '0');
+  return `${index & 0x400 ? 'VEX ' : ''}${escape}${opcode}`;
+}
+
 const named = (counts: number[], name: (index: number) => string): Record<string, number> =>
   Object.fromEntries(counts.flatMap((count, index) => (count === 0 ? [] : [[name(index), count]])));
 
@@ -98,11 +110,14 @@ export class MockSystem {
 
   /** A copy of the counters. */
   counters(): MockCounters {
-    const { ioctls, exits, instructions } = nativeMockModule().counters(this.handle);
+    const { ioctls, exits, instructions, unknownOpcodes } = nativeMockModule().counters(this.handle);
     return {
       ioctls: named(ioctls, (index) => `NVMM_IOC_${REQUESTS[index] ?? index}`),
       exits: named(exits, (index) => exitReasonName(REASONS[index] ?? NaN)),
       instructions,
+      unknownOpcodes: Object.fromEntries(
+        Object.entries(unknownOpcodes).map(([index, count]) => [opcodeName(Number(index)), count]),
+      ),
     };
   }
 

@@ -111,10 +111,17 @@ export interface NativeMockModule {
   }): DeviceHandle;
   /** The device that all environments of this process share. */
   sharedDevice(): DeviceHandle;
-  counters(handle: DeviceHandle): { ioctls: number[]; exits: number[]; instructions: number };
+  counters(handle: DeviceHandle): {
+    ioctls: number[];
+    exits: number[];
+    instructions: number;
+    unknownOpcodes: Record<number, number>;
+  };
   /** Orders a fault for the nth operation of a number from now on; `kind` is one of FAULT, `exit` what a run returns. */
   plan(handle: DeviceHandle, operation: number, nth: number, kind: number, errno: Errno, exit: Uint8Array): undefined;
   reset(handle: DeviceHandle): Errno;
+  /** The software processor's opcode table, in its order. */
+  opcodes(): OpcodeRow[];
   /** For tests: the instruction that the bytes begin with, as the CPU decodes it; null where they end before it does. */
   decode(vendor: string, codeSize: number, bytes: Uint8Array): DecodedInstruction | null;
 }
@@ -137,6 +144,29 @@ export interface DecodedInstruction {
   operandSize: number;
   addressSize: number;
   repeat: number;
+}
+
+/** A row of the opcode table; -1 where it has no such thing. */
+export interface OpcodeRow {
+  /** 0 without an escape, 1 for 0F, 2 for 0F 38, 3 for 0F 3A. */
+  map: number;
+  opcode: number;
+  /** Mandatory: 0 none of them, 1 for 66, 2 for F3, 3 for F2; 4: none is looked at. */
+  prefix: number;
+  /** ModRM.reg, or the whole ModRM byte, where they extend the opcode. */
+  extension: number;
+  modrm: number;
+  rexW: boolean;
+  vex: boolean;
+  no64: boolean;
+  only64: boolean;
+  /** An operand is an MMX or XMM register. */
+  simd: boolean;
+  /** A register is named by the low three bits of the opcode. */
+  inOpcode: boolean;
+  mnemonic: string;
+  /** In the notation of the manuals' opcode maps. */
+  operands: string;
 }
 
 const require = createRequire(import.meta.url);

@@ -2,10 +2,12 @@
 // the last user lets go of it.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "../abi/nvmm.h"
 #include "../device/raw_device.h"
+#include "cpu/cpu.h"
 #include "mock_options.h"
 
 namespace nvmm::mock {
@@ -14,6 +16,7 @@ struct Counters {
   uint64_t ioctls[21];    // by request number (NVMM_IOC_CTL is 20)
   uint64_t exits[16];     // by reason, in the order of nvmm.h; the last one for unknown reasons
   uint64_t instructions;  // retired by all VCPUs
+  std::array<uint64_t, std::tuple_size_v<cpu::UnknownOpcodes>> unknownOpcodes;  // see there
 };
 
 // Something that goes wrong by order, once.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/opcodes.h"
 #include "decoded.h"
 #include "handle.h"
 #ifdef NVMM_MOCK_FAULTS
@@ -49,7 +50,7 @@ static MockDevice& deviceIn(const Napi::CallbackInfo& info) {
   return *device;
 }
 
-// counters(handle) -> { ioctls, exits, instructions }
+// counters(handle) -> { ioctls, exits, instructions, unknownOpcodes }; the last by index, those that came only
 static Napi::Value counters(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Counters counters = deviceIn(info).counters();
@@ -62,6 +63,12 @@ static Napi::Value counters(const Napi::CallbackInfo& info) {
   result.Set("ioctls", list(counters.ioctls, std::size(counters.ioctls)));
   result.Set("exits", list(counters.exits, std::size(counters.exits)));
   result.Set("instructions", static_cast<double>(counters.instructions));
+  auto unknown = Napi::Object::New(env);
+  for (size_t i = 0; i < counters.unknownOpcodes.size(); i++) {
+    if (counters.unknownOpcodes[i] == 0) continue;
+    unknown.Set(static_cast<uint32_t>(i), static_cast<double>(counters.unknownOpcodes[i]));
+  }
+  result.Set("unknownOpcodes", unknown);
   return result;
 }
 
@@ -82,10 +89,36 @@ static Napi::Value reset(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), deviceIn(info).reset());
 }
 
+// opcodes() -> the opcode table of the software CPU: for docs/cpu.md. -1 where a row has no such thing.
+static Napi::Value opcodes(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto rows = Napi::Array::New(env);
+  const auto [first, last] = cpu::opcodes();
+  for (const cpu::Opcode* row = first; row != last; ++row) {
+    auto object = Napi::Object::New(env);
+    object.Set("map", static_cast<double>(row->map));
+    object.Set("opcode", static_cast<double>(row->opcode));
+    object.Set("prefix", static_cast<double>(row->prefix));
+    object.Set("extension", static_cast<double>(row->extension));
+    object.Set("modrm", static_cast<double>(row->modrm));
+    object.Set("rexW", row->rexW);
+    object.Set("vex", (row->attributes & cpu::kVex) != 0);
+    object.Set("no64", (row->attributes & cpu::kNo64) != 0);
+    object.Set("only64", (row->attributes & cpu::kOnly64) != 0);
+    object.Set("simd", row->form.simd);
+    object.Set("inOpcode", row->form.inOpcode);
+    object.Set("mnemonic", row->mnemonic);
+    object.Set("operands", row->operands);
+    rows.Set(rows.Length(), object);
+  }
+  return rows;
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createDevice", Napi::Function::New(env, createDevice, "createDevice"));
   exports.Set("sharedDevice", Napi::Function::New(env, sharedDevice, "sharedDevice"));
   exports.Set("counters", Napi::Function::New(env, counters, "counters"));
+  exports.Set("opcodes", Napi::Function::New(env, opcodes, "opcodes"));
   exports.Set("plan", Napi::Function::New(env, plan, "plan"));
   exports.Set("reset", Napi::Function::New(env, reset, "reset"));
   exports.Set("decode", Napi::Function::New(env, decode, "decode"));

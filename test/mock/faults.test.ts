@@ -265,7 +265,7 @@ for (const kernelVersion of [1, 2] as const) {
           realMode(nvmm.createMachine(), OUT_LOOP).vcpu.run();
           system.failRequest({ request: 'CAPABILITY', errno: 'ENOMEM' });
           system.reset();
-          expect(system.counters()).to.deep.equal({ ioctls: {}, exits: {}, instructions: 0 });
+          expect(system.counters()).to.deep.equal({ ioctls: {}, exits: {}, instructions: 0, unknownOpcodes: {} });
           using root = openNvmm({ device: system, root: true });
           expect(root.listMachines()).to.deep.equal([]);
         });

@@ -52,6 +52,7 @@ class Backend {
 
   void flushMemory() { cpu_.flushMemory(); }
   uint64_t instructions() const { return cpu_.instructions(); }
+  const cpu::UnknownOpcodes& unknownOpcodes() const { return cpu_.unknownOpcodes(); }
 
  protected:
   // Where the backends differ by constants only.

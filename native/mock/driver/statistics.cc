@@ -24,6 +24,9 @@ unsigned indexOf(uint64_t reason) {
 void accumulate(Counters& sum, const VcpuCounters& vcpu) {
   for (size_t i = 0; i < vcpu.exits.size(); i++) sum.exits[i] += vcpu.exits[i].load(std::memory_order_relaxed);
   sum.instructions += vcpu.instructions.load(std::memory_order_relaxed);
+  if (!vcpu.unknownOpcodes) return;
+  for (size_t i = 0; i < sum.unknownOpcodes.size(); i++)
+    sum.unknownOpcodes[i] += (*vcpu.unknownOpcodes)[i].load(std::memory_order_relaxed);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <set>
 
+#include "../cpu/cpu.h"
 #include "../mock_device.h"
 
 namespace nvmm::mock {
@@ -15,6 +16,7 @@ namespace nvmm::mock {
 struct VcpuCounters {
   std::array<std::atomic<uint64_t>, 16> exits = {};
   std::atomic<uint64_t> instructions{0};
+  const cpu::UnknownOpcodes* unknownOpcodes = nullptr;  // the processor's own
 
   void countExit(uint64_t reason);
 };

@@ -75,6 +75,7 @@ Vcpu::Vcpu(const Host& host, const Backend::Setup& setup)
   comm_.state = resetState();
   backend_->setState(NVMM_X64_STATE_ALL);
   store(comm_.state_cached, NVMM_X64_STATE_ALL);
+  counters_.unknownOpcodes = &backend_->unknownOpcodes();
   host_.statistics.add(counters_);
 }
 

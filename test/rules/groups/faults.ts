@@ -167,7 +167,7 @@ export const faults: Group = {
         guest.run();
         system.mock.failRequest({ request: 'CAPABILITY', errno: 'ENOMEM' });
         system.mock.reset();
-        expect(system.mock.counters()).to.deep.equal({ ioctls: {}, exits: {}, instructions: 0 });
+        expect(system.mock.counters()).to.deep.equal({ ioctls: {}, exits: {}, instructions: 0, unknownOpcodes: {} });
         expect(system.openRoot().info(guest.machid).answer).to.equal('ENOENT');
         expect(system.open().request('CAPABILITY')).to.equal('ok');
       },
