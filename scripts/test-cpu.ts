@@ -1,0 +1,123 @@
+// npm run test:cpu: the long tests of the software CPU.
+//
+//   opcodes   every row of the opcode table, in each encoding
+//   random    random instructions and states, beside the host's own CPU
+//   system    modes, paging, faults, tasks …, beside QEMU's TCG
+//   programs  C programs compiled by gcc -O2, beside their native runs
+//
+//   --only NAME    one of these
+//   --cases N      random cases (2,100,000: a third each of 64-bit, 32-bit and 16-bit code)
+//   --minutes N    at most so long for them
+//   --seed N       where they come from (1)
+//   --first N      number of the first of each code size: to go on where a campaign has ended
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildPrograms } from './bench.js';
+import { root } from './build-variant.js';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    cases: { type: 'string', default: '2100000' },
+    minutes: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    first: { type: 'string', default: '0' },
+  },
+});
+
+function number(name: 'cases' | 'minutes' | 'seed' | 'first', value: string): number {
+  const result = Number(value);
+  if (!Number.isSafeInteger(result) || result < 0) throw new RangeError(`--${name} must be a whole number: ${value}`);
+  return result;
+}
+
+const SKIPPED = 77;
+const CODE_SIZES = ['64', '32', '16'] as const;
+/** Cases between two looks at the clock. */
+const CHUNK = 20_000;
+
+const progress = (text: string): void => {
+  if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${text}`);
+};
+
+function opcodes(folder: string): boolean {
+  const { status, stdout } = spawnSync(join(folder, 'opcode_test'), [values.seed], { encoding: 'utf8' });
+  console.log(stdout.trimEnd());
+  return status === 0;
+}
+
+/** Of instructions whose flags or results are undefined: how often which differed from the host's. */
+type Undefined = Map<string, Map<string, number>>;
+
+function addUndefined(all: Undefined, output: string): void {
+  for (const [, name, counts] of output.matchAll(/^ {2}(\S.*?) +of \d+: (.*)$/gm)) {
+    const flags = all.get(name!) ?? new Map<string, number>();
+    all.set(name!, flags);
+    for (const [, flag, count] of counts!.matchAll(/(\w+) (\d+)/g)) {
+      flags.set(flag!, (flags.get(flag!) ?? 0) + Number(count));
+    }
+  }
+}
+
+function random(folder: string): boolean {
+  const perSize = Math.ceil(number('cases', values.cases) / CODE_SIZES.length);
+  const first = number('first', values.first);
+  const seed = String(number('seed', values.seed));
+  const end = values.minutes === undefined ? Infinity : Date.now() + number('minutes', values.minutes) * 60_000;
+  const totals = new Map(CODE_SIZES.map((bits) => [bits, { passed: 0, failed: 0, hung: 0 }]));
+  const undefinedOnes: Undefined = new Map();
+  for (let done = 0; done < perSize && Date.now() < end; done += CHUNK) {
+    for (const bits of CODE_SIZES) {
+      const args = ['--seed', seed, '--bits', bits, '--first', String(first + done), '--verbose'];
+      args.push('--cases', String(Math.min(CHUNK, perSize - done)));
+      const { status, stdout } = spawnSync(join(folder, 'oracle'), args, { encoding: 'utf8', maxBuffer: 2 ** 28 });
+      if (status === SKIPPED) {
+        console.log(stdout.trim());
+        return true;
+      }
+      const total = totals.get(bits)!;
+      const closing = /(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$/.exec(stdout);
+      if (closing === null) throw new Error(`oracle ${args.join(' ')} ended with status ${status}:\n${stdout}`);
+      total.passed += Number(closing[1]);
+      total.failed += Number(closing[2]);
+      total.hung += Number(closing[3] ?? 0);
+      if (status !== 0) console.log(stdout.slice(0, stdout.search(/^\d\d-bit code/m)).trimEnd());
+      addUndefined(undefinedOnes, stdout);
+      progress(`random: ${done} of ${perSize} cases of each code size`);
+    }
+  }
+  progress('');
+  for (const [bits, { passed, failed, hung }] of totals) {
+    const lost = hung > 0 ? `, ${hung} without an outcome on the host` : '';
+    console.log(`${bits}-bit code: ${passed} cases of seed ${seed} agree with the host, ${failed} do not${lost}`);
+  }
+  const list = [...undefinedOnes].map(
+    ([name, flags]) => `${name} (${[...flags].map(([flag, count]) => `${flag} ${count}`).join(', ')})`,
+  );
+  if (list.length > 0) console.log(`undefined by the manuals, and other than the host's: ${list.join('; ')}`);
+  return [...totals.values()].every(({ failed }) => failed === 0);
+}
+
+function mocha(spec: string): boolean {
+  const program = join(root, 'node_modules', 'mocha', 'bin', 'mocha.js');
+  const args = [program, '--spec', join(root, 'dist', 'test', 'cpu', spec), '--no-config', '--timeout', '0'];
+  const env = { ...process.env, NVMM_TEST_CPU: 'all' };
+  return spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit', env }).status === 0;
+}
+
+const folder = buildPrograms(['oracle', 'opcode_test']);
+const parts: readonly (readonly [string, () => boolean])[] = [
+  ['opcodes', () => opcodes(folder)],
+  ['random', () => random(folder)],
+  ['system', () => mocha('system.test.js')],
+  ['programs', () => mocha('programs.test.js')],
+];
+const chosen = parts.filter(([name]) => values.only === undefined || values.only === name);
+if (chosen.length === 0) throw new RangeError(`--only takes ${parts.map(([name]) => name).join(', ')}.`);
+const failed = chosen.filter(([name, run]) => {
+  console.log(`---- ${name}`);
+  return !run();
+});
+console.log(failed.length === 0 ? 'passed' : `failed: ${failed.map(([name]) => name).join(', ')}`);
+process.exitCode = failed.length === 0 ? 0 : 1;
