@@ -1,74 +1,89 @@
-// npm run bench:run: what an exit costs through the public API, beside the same loop in C++ on the same mock device.
-// Rounds of both alternate, processor time is measured, and the medians are compared: the machine's moods meet both alike.
+// npm run bench:run: what an exit costs through the public API, beside the same loop in C++ on the same mock device, alone and
+// with a real system call in each run, as on a kernel's device; asynchronous runs; machines side by side; the event loop.
+// Rounds of what is compared alternate, and the medians count: the machine's moods meet both alike. Exits are measured in
+// processor time, Workers by the clock beside Workers that share nothing: those tell how many processors were free.
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
-import { ExitReason, Gpr, openNvmm, Seg, StateFlag, type Vcpu } from 'nvmm';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { ExitReason, openNvmm, type Vcpu } from 'nvmm';
 import { createMock } from 'nvmm/mock';
-import { loadNative } from '../lib/native.js';
+import { MockSystem } from '../lib/mock-system.js';
+import { loadNative, type DeviceHandle } from '../lib/native.js';
+import { guestOf, handleExits, HLT_LOOP, newMachine, OUT_LOOP, SPIN } from './bench-run/exits.js';
 import { buildPrograms, median, report, type Row } from './bench.js';
 
-/** The part of nvmm_raw.node that measures floors. */
-interface RoundTripModule {
+/** The part of nvmm_raw.node that is for this. */
+interface RawModule {
   roundTrip: (back: () => void) => { thread: () => void; pool: (back: () => void) => void; close: () => void };
+  withSystemCalls: (device: DeviceHandle) => DeviceHandle;
 }
 
-const ROUNDS = 15;
-const EXITS = 200_000;
-
-/** A VCPU of a guest in a mock system of its own, or of `machine`'s. */
-function guestOf(code: number[], machine = openNvmm({ device: createMock() }).createMachine(), id = 0): Vcpu {
-  if (machine.areas.length === 0) {
-    const memory = machine.allocate(4096);
-    memory.bytes.set(code);
-    machine.mapGpa(memory, 0x1000);
-  }
-  const made = machine.createVcpu(id);
-  made.state.segs[Seg.CS]!.set({ selector: 0, base: 0n });
-  made.state.gprs[Gpr.RIP] = 0x1000n;
-  made.setState(StateFlag.SEGS | StateFlag.GPRS);
-  return made;
-}
-const HLT_LOOP = [0xf4, 0xeb, 0xfd];
-const OUT_LOOP = [0xe6, 0x10, 0xeb, 0xfc]; // out 0x10, al; jmp back
-const SPIN = [0xeb, 0xfe];
-
-let sum = 0;
-const handlePort = (port: number, value: number): void => {
-  sum = (sum + port + (value & 0xff)) | 0;
+const raw = loadNative('nvmm_raw') as RawModule;
+const rows: Row[] = [];
+const compare = (name: string, value: number, unit: string, baseline: number): void => {
+  rows.push({ name, value, unit, baseline, ratio: value / baseline });
 };
 
-/** Nanoseconds of processor time per exit of the loop that README shows. */
-function javaScriptRound(vcpu: Vcpu): number {
+const EXITS = 200_000;
+const ROUNDS = 15;
+
+/** Nanoseconds of processor time per exit. */
+function exitTime(vcpu: Vcpu): number {
   const begin = process.cpuUsage();
-  for (let i = 0; i < EXITS;) {
-    if (vcpu.run() !== ExitReason.IO) continue;
-    handlePort(vcpu.exit.io.port, vcpu.state.gprs32[2 * Gpr.RAX]!);
-    vcpu.state.gprs[Gpr.RIP] = vcpu.exit.io.npc;
-    vcpu.setState(StateFlag.GPRS);
-    i++;
-  }
+  handleExits(vcpu, EXITS);
   const { user, system } = process.cpuUsage(begin);
   return ((user + system) * 1000) / EXITS;
 }
 
-const programs = buildPrograms(['run_loop']);
-const cppRound = (): number =>
-  Number(execFileSync(join(programs, 'run_loop'), ['1', String(EXITS)], { encoding: 'utf8' }));
-
-const vcpu = guestOf(OUT_LOOP);
-javaScriptRound(vcpu); // warm
-const javaScript: number[] = [];
-const cpp: number[] = [];
-for (let round = 0; round < ROUNDS; round++) {
-  cpp.push(cppRound());
-  javaScript.push(javaScriptRound(vcpu));
+/** The loop of the public API beside that of run_loop, by turns. @param options of run_loop. */
+function exits(name: string, vcpu: Vcpu, ...options: string[]): void {
+  const program = join(programs, 'run_loop');
+  exitTime(vcpu); // warm
+  const [javaScript, cpp]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    cpp.push(Number(execFileSync(program, ['1', String(EXITS), ...options], { encoding: 'utf8' })));
+    javaScript.push(exitTime(vcpu));
+  }
+  const [value, baseline] = [median(javaScript), median(cpp)];
+  compare(`${name}, public API beside C++`, value, 'ns', baseline);
+  rows.push({ name: 'of which above the C++ loop', value: value - baseline, unit: 'ns' });
 }
 
-const [js, c] = [median(javaScript), median(cpp)];
-const rows: Row[] = [
-  { name: 'port-I/O exit, public API', value: js, unit: 'ns', baseline: c, ratio: js / c },
-  { name: 'of which above the C++ loop', value: js - c, unit: 'ns' },
-];
+/** How much more two machines in two Workers do in the same time than one; and what this host's two processors give. */
+async function twoWorkers(): Promise<void> {
+  const workers = [1, 2].map(() => new Worker(new URL('bench-run/worker.js', import.meta.url)));
+  const seconds = async (used: Worker[], work: { exits: number; steps: number }): Promise<number> => {
+    const begin = performance.now();
+    await Promise.all(
+      used.map((worker) => {
+        worker.postMessage(work);
+        return once(worker, 'message');
+      }),
+    );
+    return performance.now() - begin;
+  };
+  const scaling = async (work: { exits: number; steps: number }): Promise<number> =>
+    (2 * (await seconds(workers.slice(0, 1), work))) / (await seconds(workers, work));
+  const machines = { exits: EXITS, steps: 0 };
+  const nothingShared = { exits: 0, steps: 20_000_000 };
+  await seconds(workers, machines); // warm
+  await seconds(workers, nothingShared);
+  const [value, baseline]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    baseline.push(await scaling(nothingShared));
+    value.push(await scaling(machines));
+  }
+  await Promise.all(workers.map((worker) => worker.terminate()));
+  compare(
+    'two machines in two Workers, beside loops of plain JavaScript',
+    median(value),
+    'times one',
+    median(baseline),
+  );
+}
 
 /** Median of so many awaited steps, in microseconds. */
 async function microseconds(steps: number, step: () => Promise<unknown>): Promise<number> {
@@ -87,7 +102,7 @@ async function roundTrips(): Promise<void> {
   const back = (): void => {
     resolve();
   };
-  const floors = (loadNative('nvmm_raw') as RoundTripModule).roundTrip(back);
+  const floors = raw.roundTrip(back);
   const through = (start: () => void) => (): Promise<void> =>
     new Promise((done) => {
       resolve = done;
@@ -108,16 +123,8 @@ async function roundTrips(): Promise<void> {
     );
   }
   floors.close();
-  const value = median(run);
-  const compare = (name: string, baseline: number): Row => ({
-    name,
-    value,
-    unit: 'us',
-    baseline,
-    ratio: value / baseline,
-  });
-  rows.push(compare('runAsync() beside a bare thread', median(thread)));
-  rows.push(compare("runAsync() beside libuv's pool", median(pool)));
+  compare('runAsync() beside a bare thread', median(run), 'us', median(thread));
+  compare("runAsync() beside libuv's pool", median(run), 'us', median(pool));
 }
 
 /** How long after stop() a run of a guest without exits has ended. */
@@ -137,24 +144,27 @@ async function stopLatency(): Promise<void> {
   rows.push({ name: 'stop() of a spinning guest, and its next run', value, unit: 'us' });
 }
 
-/** Rounds of setImmediate, alone and while 64 VCPUs run. */
+/** How late timers come, alone and while 64 VCPUs run: percentiles, in milliseconds. */
 async function eventLoop(): Promise<void> {
-  const turn = (): Promise<void> => new Promise((done) => void setImmediate(done));
-  const baseline = await microseconds(2000, turn);
-  const machine = openNvmm({ device: createMock() }).createMachine();
+  const resolution = 2;
+  const delays = async (): Promise<[half: number, most: number]> => {
+    const histogram = monitorEventLoopDelay({ resolution });
+    histogram.enable();
+    await setTimeout(1500);
+    histogram.disable();
+    return [50, 99].map((percent) => histogram.percentile(percent) / 1e6 - resolution) as [number, number];
+  };
+  const idle = await delays();
+  const machine = newMachine();
   const running = Array.from({ length: 64 }, (_, id) => guestOf(SPIN, machine, id)).map(async (each) => {
     while ((await each.runAsync()) !== ExitReason.STOPPED);
   });
-  const value = await microseconds(2000, turn);
+  const busy = await delays();
   for (const each of machine.vcpus.values()) each.stop();
   await Promise.all(running);
-  rows.push({
-    name: 'turn of the event loop while 64 VCPUs spin',
-    value,
-    unit: 'us',
-    baseline,
-    ratio: value / baseline,
-  });
+  machine.destroy();
+  compare('event-loop delay while 64 VCPUs spin, median, beside idle', busy[0], 'ms', idle[0]);
+  compare('event-loop delay while 64 VCPUs spin, 99 %, beside idle', busy[1], 'ms', idle[1]);
 }
 
 /** 128 machines of two VCPUs each, which all run until they halt, a hundred times. */
@@ -175,7 +185,12 @@ async function manyMachines(): Promise<void> {
   rows.push({ name: 'runAsync() of 256 VCPUs at once, each', value, unit: 'us' });
 }
 
+const programs = buildPrograms(['run_loop']);
+exits('port-I/O exit', guestOf(OUT_LOOP));
+const system = new MockSystem(raw.withSystemCalls(createMock().handle), 2);
+exits('port-I/O exit with a system call', guestOf(OUT_LOOP, newMachine(system)), 'system-call');
 await roundTrips();
+await twoWorkers();
 await stopLatency();
 await eventLoop();
 await manyMachines();

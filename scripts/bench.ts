@@ -23,7 +23,9 @@ export function buildPrograms(names: string[]): string {
     execFileSync('cmake', ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Release'], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    execFileSync('cmake', ['--build', folder, '--target', ...names], { stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync('cmake', ['--build', folder, '--parallel', '2', '--target', ...names], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     console.error('The C++ baselines are built with CMake, which is not installed here: install cmake.');

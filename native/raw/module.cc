@@ -15,6 +15,7 @@
 #include "kernel_raw_device.h"
 #include "memory.h"
 #include "round_trip.h"
+#include "system_call_device.h"
 #include "watch.h"
 
 namespace nvmm {
@@ -279,6 +280,13 @@ static Napi::Value store(const Napi::CallbackInfo& info) {
   return in.answer(store(in.big(0), bytes.Data(), bytes.ByteLength()));
 }
 
+// withSystemCalls(device) -> handle of a device whose runs make a system call besides
+static Napi::Value withSystemCalls(const Napi::CallbackInfo& info) {
+  auto device = deviceOf(info[0]);
+  if (!device) throw Napi::TypeError::New(info.Env(), "This is not a device.");
+  return handleOf(info.Env(), std::make_shared<SystemCallDevice>(std::move(device)));
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, function, name));
@@ -311,6 +319,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("load", load);
   add("store", store);
   add("roundTrip", roundTrip);
+  add("withSystemCalls", withSystemCalls);
   return exports;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "../../device/forwarding_device.h"
+
 namespace nvmm::mock {
 
 using namespace abi;
@@ -186,10 +188,10 @@ constexpr RequestFault kRequestFaults[] = {
      }},
 };
 
-class FaultyDevice final : public MockDevice {
+class FaultyDevice final : public ForwardingDevice<MockDevice> {
  public:
   FaultyDevice(std::shared_ptr<MockDevice> device, std::string fault)
-      : device_(std::move(device)), fault_(std::move(fault)) {
+      : ForwardingDevice(std::move(device)), fault_(std::move(fault)) {
     for (const RequestFault& fault : kRequestFaults) {
       if (fault_ == fault.name) spoil_ = fault.spoil;
     }
@@ -215,27 +217,6 @@ class FaultyDevice final : public MockDevice {
   void plan(unsigned operation, uint64_t nth, const Fault& fault) override {
     if (fault_ != "forgets-orders") device_->plan(operation, nth, fault);
   }
-
-  int open(const char* path, Access access, int* fd) override { return device_->open(path, access, fd); }
-  int close(int fd) override { return device_->close(fd); }
-  int mapComm(int fd, uint64_t offset, void** page) override { return device_->mapComm(fd, offset, page); }
-  int dup(int fd, int* duplicate) override { return device_->dup(fd, duplicate); }
-  int read(int fd, void* buffer, size_t size, int64_t* result) override {
-    return device_->read(fd, buffer, size, result);
-  }
-  int write(int fd, const void* buffer, size_t size, int64_t* result) override {
-    return device_->write(fd, buffer, size, result);
-  }
-  int fstat(int fd) override { return device_->fstat(fd); }
-  int poll(int fd, int64_t* events) override { return device_->poll(fd, events); }
-  int lseek(int fd, int64_t* position) override { return device_->lseek(fd, position); }
-  int fcntl(int fd, int command, int64_t argument, int64_t* result) override {
-    return device_->fcntl(fd, command, argument, result);
-  }
-  int mprotect(void* address, size_t length, int prot) override { return device_->mprotect(address, length, prot); }
-  std::shared_ptr<RawDevice> fork() override { return device_->fork(); }
-  void exit() override { device_->exit(); }
-  int32_t pid() const override { return device_->pid(); }
   Counters counters() const override { return device_->counters(); }
   int reset() override { return device_->reset(); }
 
@@ -251,7 +232,6 @@ class FaultyDevice final : public MockDevice {
     return request.error;
   }
 
-  const std::shared_ptr<MockDevice> device_;
   const std::string fault_;
   void (*spoil_)(Request&) = nullptr;
   std::atomic<unsigned> running_{0};
