@@ -149,7 +149,7 @@ describe('assistMem with REP', () => {
     made.load([0xf3, 0xaa]); // rep stosb
     const { gprs } = made.vcpu.state;
     gprs[Gpr.RDI] = 0xabcd_ffffn; // wraps behind this byte
-    made.vcpu.state.segs[Seg.ES]!.set({ base: BigInt(DEVICE - 0xf000) });
+    made.vcpu.state.segs[Seg.ES]!.set({ base: BigInt.asUintN(64, BigInt(DEVICE - 0xf000)) });
     gprs[Gpr.RCX] = 0x1234_0001n;
     made.vcpu.setState(StateFlag.SEGS | StateFlag.GPRS);
     made.run();
