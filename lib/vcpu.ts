@@ -19,6 +19,10 @@ import { StateFlag } from './x86/registers.js';
 const ENOENT = errnoNumber('ENOENT');
 const EBUSY = errnoNumber('EBUSY');
 
+// Constants for the compiler, unlike imports: see x86/words.ts.
+const BUSY: number = STATUS_BUSY;
+const DESTROYED: number = STATUS_DESTROYED;
+
 // What a run that goes on says when coalesced writes wait.
 const WRITES_WAIT = -1;
 
@@ -364,7 +368,8 @@ export class Vcpu implements Disposable {
 
   /** The assists of a VCPU that is neither running nor destroyed. */
   #idle(operation: string): Assists {
-    this.#requireIdle(operation);
+    const status = this.#status;
+    if (status[BUSY] !== 0 || status[DESTROYED] !== 0 || this.#destroyed) this.#requireIdle(operation);
     return this.#assists ?? this.#x86();
   }
 

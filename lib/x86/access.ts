@@ -225,10 +225,9 @@ export class Access {
 
   /** What a callback has left in the buffer: to {@link lo} and {@link hi}. */
   take(size: number): void {
-    // Single bytes were written last: a processor is slow to read a word of them.
     const { bytes } = this;
-    this.lo = size === 1 ? bytes[0]! : size === 2 ? bytes[0]! | (bytes[1]! << 8) : joined(bytes, 0);
-    this.hi = size === 8 ? joined(bytes, 4) : 0;
+    this.lo = joined(bytes, 0, size);
+    this.hi = size === 8 ? joined(bytes, 4, 4) : 0;
   }
 
   #read({ size, page, offset, firstSize, second }: Operand): void {
@@ -377,10 +376,13 @@ export class Access {
   }
 }
 
-/** The word of four bytes. */
-const joined = (bytes: Uint8Array, at: number): number =>
-  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+/** The first `size` bytes at `at`, at most 4, as a word. Where single bytes were written, a processor is slow to read words. */
+export function joined(bytes: Uint8Array, at: number, size: number): number {
+  if (size === 1) return bytes[at]!;
+  const half = bytes[at]! | (bytes[at + 1]! << 8);
+  return size === 2 ? half : half | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
 
-function copy(to: Uint8Array, at: number, from: Uint8Array, begin: number, size: number): void {
+export function copy(to: Uint8Array, at: number, from: Uint8Array, begin: number, size: number): void {
   for (let i = 0; i < size; i++) to[at + i] = from[begin + i]!;
 }

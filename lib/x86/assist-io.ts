@@ -1,7 +1,7 @@
 // nvmm_assist_io: carries out the IN, OUT, INS or OUTS that an IO exit stopped at.
 import { NvmmError } from '../errors.js';
 import { ExitReason } from '../exit.js';
-import { type Access, LARGEST, Operand } from './access.js';
+import { type Access, copy, joined, LARGEST, Operand } from './access.js';
 import { type CallbackSlots, type IoAccess, noCallback, refusePromise } from './callbacks.js';
 import type { Processor } from './processor.js';
 import { Gpr, Seg, StateFlag } from './registers.js';
@@ -31,14 +31,16 @@ export class AssistIo {
   readonly #cpu: Processor;
   readonly #access: Access;
   readonly #callbacks: CallbackSlots;
-  readonly #exchange: Exchange;
+  /** The element that the callback is given, and its bytes as arrays of each size. */
+  readonly #element = new Int32Array(1);
+  readonly #views = [0, 1, 2, 3, 4].map((size) => new Uint8Array(this.#element.buffer, 0, size));
+  readonly #exchange = new Exchange(this.#views[4]!);
   readonly #operand = new Operand();
 
   constructor(cpu: Processor, access: Access, callbacks: CallbackSlots) {
     this.#cpu = cpu;
     this.#access = access;
     this.#callbacks = callbacks;
-    this.#exchange = new Exchange(access.bytes);
   }
 
   run(): void {
@@ -56,14 +58,10 @@ export class AssistIo {
 
   #register(size: number, isIn: boolean): void {
     const cpu = this.#cpu;
-    const access = this.#access;
     cpu.get(GPRS_PIECE);
-    access.buffer[0] = isIn ? 0 : cpu.words[EAX]!;
-    this.#call(0, size);
-    if (isIn) {
-      access.take(size);
-      cpu.setRegister(RAX, access.lo, 0, size);
-    }
+    this.#element[0] = isIn ? 0 : cpu.words[EAX]!;
+    const data = this.#call(size);
+    if (isIn) cpu.setRegister(RAX, joined(data, 0, size), 0, size);
     this.#complete();
   }
 
@@ -72,18 +70,19 @@ export class AssistIo {
     this.#cpu.complete(exit[IO_NPC]!, exit[IO_NPC + 1]!);
   }
 
-  /** The callback, for the bytes at `at` of the buffer. */
-  #call(at: number, size: number): void {
+  /** The callback, for the element. Returns its bytes. */
+  #call(size: number): Uint8Array {
     const { io } = this.#callbacks;
     if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
     const exchange = this.#exchange;
-    const data = this.#access.part(at, size);
+    const data = this.#views[size]!;
     if (exchange.data !== data) {
       exchange.data = data;
       exchange.size = size;
     }
     const result = io(exchange);
     if (result !== undefined) refusePromise(result);
+    return data;
   }
 
   #string(size: number, isIn: boolean): void {
@@ -103,14 +102,22 @@ export class AssistIo {
     const elements = this.#find(isIn, size, addressSize, pointer, repeats && !down);
     if (!access.hasCallback && !this.#operand.isMemory(isIn)) throw noCallback('nvmm_assist_io', 'mem');
     if (isIn) {
-      access.buffer.fill(0);
-      for (let i = 0; i < elements; i++) this.#call(i * size, size);
+      const { bytes } = access;
+      for (let at = 0; at < elements * size; at += size) {
+        this.#element[0] = 0;
+        copy(bytes, at, this.#call(size), 0, size);
+      }
       access.lo = access.buffer[0]!;
       access.hi = access.buffer[1]!;
       access.write(this.#operand);
     } else {
       access.read(this.#operand);
-      for (let i = 0; i < elements; i++) this.#call(i * size, size);
+      const { bytes } = access;
+      const element = this.#views[4]!;
+      for (let at = 0; at < elements * size; at += size) {
+        copy(element, 0, bytes, at, size);
+        this.#call(size);
+      }
     }
     const bytes = elements * size;
     cpu.addToRegister(pointer, down ? -bytes : bytes, addressSize);

@@ -102,7 +102,8 @@ export class Assists {
 
   gvaToGpa(gva: bigint): GuestPhysical {
     this.#address[0] = bigint64('gva', gva);
-    const [lo, hi] = this.#halves as unknown as [number, number];
+    const lo = this.#halves[0]!;
+    const hi = this.#halves[1]!;
     this.#loadPaging();
     const page = this.#page('nvmm_gva_to_gpa', lo, hi);
     if (page.gpaHi >>> 21 !== 0) throw new RangeError(`Without paging, gva must be below 2^53, not ${gva}n.`);

@@ -156,15 +156,15 @@ export class Processor {
 
   /** Adds to a register of which `size` bytes count: those wrap, 2 leave the others alone, 4 clear them. */
   addToRegister(register: number, delta: number, size: number): void {
+    const { words } = this;
     const at = GPRS + 2 * register;
-    const lo = (this.words[at]! + delta) | 0;
-    const hi = (this.words[at + 1]! + (delta >> 31) + carry(lo, delta)) | 0;
-    if (size === 8) {
-      this.words[at] = lo;
-      this.words[at + 1] = hi;
-    } else {
-      this.setRegister(register, lo, hi, size);
+    const lo = (words[at]! + delta) | 0;
+    if (size !== 8) {
+      this.setRegister(register, lo, 0, size);
+      return;
     }
+    words[at] = lo;
+    words[at + 1]! += (delta >> 31) + carry(lo, delta);
   }
 
   /** Whether the `size` low bytes of a register are 0. */
@@ -191,7 +191,7 @@ export class Processor {
   advance(length: number): void {
     const { words } = this;
     const lo = (words[RIP]! + length) | 0;
-    this.complete(lo, this.code64 ? (words[RIP + 1]! + carry(lo, length)) | 0 : 0);
+    this.complete(lo, this.code64 ? words[RIP + 1]! + carry(lo, length) : 0);
   }
 
   // The exit tells all of INTR: no need to fetch it. The windows are set anew with it, so they must be right.
