@@ -18,7 +18,7 @@ const CALLS = 2_000;
 
 // In ns: 562 instructions a call, counted by callgrind as gcc 12 compiles them.
 const STANDIN_REFERENCE = 562 * (55 / 730);
-const STANDIN_EVERY = 20; // rounds
+const STANDIN_EVERY = 8; // rounds
 
 // ---- The guest: 64-bit code in pages of 2 MiB, a device in one of 4 KiB, four areas of memory ---------------------------
 
@@ -141,26 +141,27 @@ const RSI = 2 * Gpr.RSI;
 const RDI = 2 * Gpr.RDI;
 const RCX = 2 * Gpr.RCX;
 
+/** Puts them back. From one array of words to another: this must cost next to nothing beside what is measured. */
+function putBack(registers: Int32Array, before: Int32Array): void {
+  registers[RIP] = before[RIP]!;
+  registers[RSI] = before[RSI]!;
+  registers[RDI] = before[RDI]!;
+  registers[RCX] = before[RCX]!;
+}
+
 /** ns since `begin`, a call. */
 const since = (begin: bigint): number => Number(process.hrtime.bigint() - begin) / CALLS;
 
 /** Rounds of assistMem, or assistIo, with the registers that it changes put back after each call. */
 function assistRound(vcpu: Vcpu, isMemory: boolean): () => number {
   const { gprs } = vcpu.state;
-  // Signed words at indices that are constants: this must cost nothing beside what is measured.
-  const words = new Int32Array(gprs.buffer, gprs.byteOffset, 2 * gprs.length);
-  const [rip, rsi, rdi, rcx] = [words[RIP]!, words[RSI]!, words[RDI]!, words[RCX]!];
-  const putBack = (): void => {
-    words[RIP] = rip;
-    words[RSI] = rsi;
-    words[RDI] = rdi;
-    words[RCX] = rcx;
-  };
+  const registers = new Int32Array(gprs.buffer, gprs.byteOffset, 2 * gprs.length);
+  const before = registers.slice();
   const memoryRound = (): number => {
     const begin = process.hrtime.bigint();
     for (let i = 0; i < CALLS; i++) {
       vcpu.assistMem();
-      putBack();
+      putBack(registers, before);
     }
     return since(begin);
   };
@@ -168,7 +169,7 @@ function assistRound(vcpu: Vcpu, isMemory: boolean): () => number {
     const begin = process.hrtime.bigint();
     for (let i = 0; i < CALLS; i++) {
       vcpu.assistIo();
-      putBack();
+      putBack(registers, before);
     }
     return since(begin);
   };
@@ -292,14 +293,18 @@ function loopSlowness(): number {
 
 const programs = buildPrograms(['assist_standin']);
 const standinSlowness = (): number =>
-  Number(execFileSync(join(programs, 'assist_standin'), ['41', String(CALLS)], { encoding: 'utf8' })) /
+  Number(execFileSync(join(programs, 'assist_standin'), ['15', String(CALLS)], { encoding: 'utf8' })) /
   STANDIN_REFERENCE;
 
 // All cases warm up together, so that none is compiled for itself alone; then each round measures all of them in turn.
-const slowness: number[] = [];
+const slowness: number[] = []; // of each round: what was measured last
 const loops: number[] = [];
+let scaleNow = 0;
 for (let round = -100; round < ROUNDS; round++) {
-  if (round >= 0 && round % STANDIN_EVERY === 0) slowness.push(standinSlowness());
+  if (round >= 0) {
+    if (round % STANDIN_EVERY === 0) scaleNow = standinSlowness();
+    slowness.push(scaleNow);
+  }
   const loop = loopSlowness();
   if (round >= 0) loops.push(loop);
   for (const each of series) {
@@ -315,10 +320,10 @@ const rows: Row[] = [
 ];
 const ratios = new Map<string, number>();
 for (const { name, reference, values } of series) {
-  const value = median(values);
-  const baseline = reference * scale;
-  ratios.set(name, value / baseline);
-  rows.push({ name, value, unit: 'ns', baseline, ratio: value / baseline });
+  // Each round against the calibration beside it: the load of the machine changes in between.
+  const ratio = median(values.map((value, round) => value / (reference * slowness[round]!)));
+  ratios.set(name, ratio);
+  rows.push({ name, value: median(values), unit: 'ns', baseline: reference * scale, ratio });
 }
 for (const group of [GIVEN, FETCHED]) {
   const logs = [...ratios].filter(([name]) => name.endsWith(group)).map(([, ratio]) => Math.log(ratio));

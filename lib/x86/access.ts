@@ -212,20 +212,19 @@ export class Access {
 
   /** Reads an operand: to {@link lo} and {@link hi}, or to {@link buffer} if it has more than 8 bytes. */
   read(operand: Operand): void {
-    const { buffer } = this;
+    const { buffer, bytes } = this;
     const { size, page } = operand;
+    const { window } = page;
     buffer[0] = buffer[1] = 0;
-    if (page.window === undefined && operand.firstSize === size && size <= 8) {
+    if (window === undefined && operand.firstSize === size && size <= 8) {
       this.#call(page, operand.offset, 0, size, false);
+    } else if (window !== undefined && size === 4 && (operand.offset & 3) === 0) {
+      this.lo = buffer[0] = window.words[(page.at + operand.offset) >> 2]!;
+      this.hi = 0;
+      return;
     } else {
       this.#read(operand);
     }
-    this.take(size);
-  }
-
-  /** What a callback has left in the buffer: to {@link lo} and {@link hi}. */
-  take(size: number): void {
-    const { bytes } = this;
     this.lo = joined(bytes, 0, size);
     this.hi = size === 8 ? joined(bytes, 4, 4) : 0;
   }
