@@ -87,6 +87,29 @@ bool Core::deliverInjected() {
   return deliver(event);
 }
 
+namespace {
+
+// Nothing but an entry has come between: neither the translation has changed since the block was looked at, nor have
+// its bytes. Stamps that are not an epoch's, too, each stand for a change of the translation.
+bool unchanged(const Core& core, const Block& block) {
+  return block.host && !block.host2 && block.stamp - block.epoch == core.stamp - core.epoch &&
+         sameHost(block.bytes, block.host, block.length);
+}
+
+// The block that was last at this RIP, if it still holds: what most entries find. Else null.
+Block* lastBlock(Core& core) {
+  Block* last = core.jumpCache[Core::jumpIndex(core.state.rip)];
+  if (last->rip != core.state.rip || last->mode != core.mode) return nullptr;
+  if (last->stamp != core.stamp) {
+    if (!unchanged(core, *last)) return nullptr;
+    last->stamp = core.stamp;
+    last->epoch = core.epoch;
+  }
+  return last;
+}
+
+}  // namespace
+
 const Exit& Core::run(uint64_t budget) {
   limit_ = retired + std::min(budget, ~uint64_t{0} - retired);
   deadline.store(limit_, std::memory_order_relaxed);
@@ -98,7 +121,8 @@ const Exit& Core::run(uint64_t budget) {
     enter();
     for (bool inside = deliverInjected(); inside && boundary();) {
       bool single = state.interruptShadow || state.rflags & (kTF | kRF) || breakpointsEnabled();
-      Block* found = !breakpointsEnabled() || checkInstructionBreakpoint() ? findBlock(single) : nullptr;
+      Block* found = single ? nullptr : lastBlock(*this);
+      if (!found && (!breakpointsEnabled() || checkInstructionBreakpoint())) found = findBlock(single);
       if (!found) {
         block = nullptr;
       } else {
@@ -127,7 +151,7 @@ const Exit& Core::run(uint64_t budget) {
     entered_.rflags = state.rflags;
     entered_.cpl = state.cpl;
   }
-  running_.store(false);
+  running_.store(false, std::memory_order_release);
   if (flushRequested_.load()) honourFlush();
   return exit;
 }
@@ -191,7 +215,6 @@ void Core::fillInstructionBytes() {
 Block* Core::findBlock(bool single) {
   uint8_t wanted = single ? mode | kModeSingle : mode;
   Block*& cached = jumpCache[jumpIndex(state.rip)];
-  if (!single && cached->rip == state.rip && cached->stamp == stamp && cached->mode == wanted) return cached;
   if (!reachable(state.rip)) {
     raise(vector::GP, 0);
     return nullptr;
@@ -321,7 +344,10 @@ void Cpu::flushMemory() {
   std::unique_lock<std::mutex> guard(core_->flushMutex_);
   core_->flushRequested_.store(true);
   core_->deadline.store(0);
-  core_->flushed_.wait(guard, [&] { return !core_->flushRequested_.load() || !core_->running_.load(); });
+  // A run that is just ending may pass the request by, and does not wait to see it: who asks looks again.
+  const auto done = [&] { return !core_->flushRequested_.load() || !core_->running_.load(); };
+  while (!core_->flushed_.wait_for(guard, std::chrono::milliseconds(1), done)) {
+  }
 }
 
 }  // namespace nvmm::cpu

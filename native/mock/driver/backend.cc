@@ -1,6 +1,7 @@
 #include "backend.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "../../abi/netbsd_errno.h"
@@ -41,8 +42,25 @@ bool pushesError(uint8_t vector) {
 // Traps, and the aborts: they do not return to the instruction, so they leave its breakpoint alone.
 bool setsResumeFlag(uint8_t vector) { return vector != 1 && vector != 4 && vector != 8 && vector != 18; }
 
+// A segment register looks the same on both sides, but for the reserved bits of its attributes: selector, attributes
+// and limit go as one word.
+static_assert(sizeof(cpu::Segment) == sizeof(nvmm_x64_state_seg) &&
+              offsetof(cpu::Segment, attrib) == offsetof(nvmm_x64_state_seg, attrib) &&
+              offsetof(cpu::Segment, limit) == offsetof(nvmm_x64_state_seg, limit) &&
+              offsetof(cpu::Segment, base) == offsetof(nvmm_x64_state_seg, base));
+constexpr uint64_t kSegmentRsvd = uint64_t{kAttribRsvd} << 8 * offsetof(nvmm_x64_state_seg, attrib);
+
+template <class T>
+uint64_t firstWord(const T& segment) {
+  uint64_t word;
+  std::memcpy(&word, &segment, sizeof word);
+  return word;
+}
+
 void setSegment(cpu::Segment& to, const nvmm_x64_state_seg& from) {
-  to = {from.selector, static_cast<uint16_t>(from.attrib & ~kAttribRsvd), from.limit, from.base};
+  const uint64_t word = firstWord(from) & ~kSegmentRsvd;
+  std::memcpy(&to, &word, sizeof word);
+  to.base = from.base;
 }
 
 // The reserved bits of the page's attributes stay as they are.
@@ -51,7 +69,9 @@ uint16_t mergeAttrib(uint16_t page, uint16_t attrib) {
 }
 
 void getSegment(nvmm_x64_state_seg& to, const cpu::Segment& from) {
-  to = {from.selector, mergeAttrib(to.attrib, from.attrib), from.limit, from.base};
+  const uint64_t word = (firstWord(to) & kSegmentRsvd) | (firstWord(from) & ~kSegmentRsvd);
+  std::memcpy(&to, &word, sizeof word);
+  to.base = from.base;
 }
 
 uint64_t low32(uint64_t value) { return value & 0xffffffff; }
