@@ -300,6 +300,11 @@ function makeScene(situation: Situation, during: (scene: Scene) => void): Scene 
   return scene;
 }
 
+/** Of all lists of arguments, each so manyth is tried: all of them take minutes. */
+const EVERY = Number(process.env['EVERY'] ?? 1);
+let lists = 0;
+const isTried = (): boolean => lists++ % EVERY === 0;
+
 async function callEverything(callables: readonly Callable[], situation: Situation): Promise<void> {
   for (const callable of callables) {
     const label = `${situation}: ${callable.owner ?? ''} ${callable.name} (${callable.kind})`;
@@ -317,6 +322,7 @@ async function callEverything(callables: readonly Callable[], situation: Situati
         for (const [name, args] of argumentLists(callable.parameters, scene)) {
           if (index++ < done) continue;
           done++;
+          if (!isTried()) continue;
           pending.push(attempt(`${label}, ${name}`, () => call(callable, receiver, args)));
           if (situation !== 'closed' && !scene.isWhole) {
             isLeft = true;
@@ -330,7 +336,7 @@ async function callEverything(callables: readonly Callable[], situation: Situati
           if (typeof method !== 'function') continue;
           const good = callable.parameters.map((parameter) => goodValue(parameter, scene));
           // Some of these are what they should be: their turn has come already.
-          if (value === receiver) continue;
+          if (value === receiver || !isTried()) continue;
           pending.push(attempt(`${label} of ${name}`, () => Reflect.apply(method as () => unknown, value, good)));
         }
       });
