@@ -91,10 +91,12 @@ export class Execution {
   indexed(operand: Operand, seg: number, register: number, i: Instruction, write: boolean): void {
     const { cpu, access } = this;
     const { addressSize, size } = i;
-    const lo = cpu.low(register, addressSize);
-    const hi = cpu.high(register, addressSize);
-    const found = cpu.code64 && seg < FS && access.find(operand, lo, hi, size, write);
-    if (!found) access.prepare(operand, seg, lo, hi, size, write, size);
+    if (addressSize === 8 && seg < FS) {
+      const { words } = cpu;
+      const at = GPRS + 2 * register;
+      if (access.find(operand, words[at]!, words[at + 1]!, size, write)) return;
+    }
+    access.prepare(operand, seg, cpu.low(register, addressSize), cpu.high(register, addressSize), size, write, size);
   }
 
   /** Finds the `size` bytes of stack at `by` from its top. */
