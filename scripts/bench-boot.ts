@@ -21,9 +21,12 @@ const { values: options } = parseArgs({
 const PROMPT = '/ # ';
 const COMMAND_LINE = 'console=ttyS0 noapic nolapic acpi=off nokaslr pci=off reboot=t panic=-1 cryptomgr.notests';
 
+/** After how long a boot is given up, in milliseconds. */
+const HANGS = 300_000;
+
 /** Seconds until the guest of a command shows its prompt. */
 async function boot([command = '', ...args]: string[]): Promise<number> {
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], timeout: HANGS, killSignal: 'SIGKILL' });
   const begin = timeOf(child.pid!);
   let text = '';
   for await (const chunk of child.stdout.setEncoding('latin1')) {
@@ -33,7 +36,8 @@ async function boot([command = '', ...args]: string[]): Promise<number> {
     child.kill('SIGKILL');
     return seconds;
   }
-  throw new Error(`${command} ended without a shell. Its last lines:\n${text.slice(-1000)}`);
+  const how = child.killed ? `showed no shell in ${HANGS / 60_000} minutes` : 'ended without a shell';
+  throw new Error(`${command} ${how}. Its last lines:\n${text.slice(-1000)}`);
 }
 
 const kernel = cloudKernel();
