@@ -11,6 +11,7 @@
 #include <future>
 #include <thread>
 
+#include "abi/netbsd_errno.h"
 #include "abi/nvmm.h"
 #include "mock/mock_device.h"
 #include "raw/system_call_device.h"
@@ -73,7 +74,8 @@ int main(int argc, char** argv) {
       run.machid = machine.machid;
       run.cpuid = 0;
       check(device->ioctl(fd, NVMM_IOC_VCPU_RUN, &run), "run");
-      if (run.exit.reason != NVMM_VCPU_EXIT_IO) continue;
+      if (run.exit.reason == NVMM_VCPU_EXIT_NONE) continue;
+      check(run.exit.reason == NVMM_VCPU_EXIT_IO ? 0 : netbsd::kINVAL, "an exit that is no port I/O");
       handlePort(run.exit.u.io.port, comm->state.gprs[NVMM_X64_GPR_RAX]);
       comm->state.gprs[NVMM_X64_GPR_RIP] = run.exit.u.io.npc;
       comm->state_commit |= NVMM_X64_STATE_GPRS;

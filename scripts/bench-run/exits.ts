@@ -30,7 +30,9 @@ const handlePort = (port: number, value: number): void => {
 /** Handles so many exits of OUT_LOOP. */
 export function handleExits(vcpu: Vcpu, count: number): void {
   for (let i = 0; i < count;) {
-    if (vcpu.run() !== ExitReason.IO) continue;
+    const reason = vcpu.run();
+    if (reason === ExitReason.NONE) continue;
+    if (reason !== ExitReason.IO) throw new Error(`unexpected exit:\n${vcpu.dump()}`);
     handlePort(vcpu.exit.io.port, vcpu.state.gprs32[2 * Gpr.RAX]!);
     vcpu.state.gprs[Gpr.RIP] = vcpu.exit.io.npc;
     vcpu.setState(StateFlag.GPRS);
