@@ -91,6 +91,7 @@ export class Machine implements Disposable {
   #lastArea: Area | undefined;
   readonly #vcpus = new Map<number, Vcpu>();
   #destroyed = false;
+  #destroying: Promise<void> | undefined; // of destroyAsync()
 
   /** @internal */
   constructor(native: NativeMachine, capability: Capability, onDestroy: () => void) {
@@ -301,6 +302,21 @@ export class Machine implements Disposable {
     const errno = this.#native.destroy();
     this.#onDestroy();
     check(errno, 'NVMM_IOC_MACHINE_DESTROY');
+  }
+
+  /**
+   * The same without blocking this thread: runs end and deliver their results as ever. Fulfilled when the machine is
+   * destroyed; from the call on `destroyed` is true.
+   */
+  async destroyAsync(): Promise<void> {
+    if (this.#destroyed) return this.#destroying;
+    this.#destroyed = true;
+    this.#destroying = this.#native.destroyAsync().then((errno) => {
+      for (const vcpu of [...this.#vcpus.values()]) vcpu.destroy(); // detaches their views
+      this.#onDestroy();
+      check(errno, 'NVMM_IOC_MACHINE_DESTROY');
+    });
+    return this.#destroying;
   }
 
   /** {@link destroy}, at the end of a `using` block. */

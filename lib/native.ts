@@ -45,6 +45,8 @@ export interface NativeMachine {
   /** A VCPU that another environment has created, for this one. */
   vcpu(id: number, watch: boolean): NativeVcpu | Errno;
   destroy(): Errno;
+  /** The same on a thread of its own. */
+  destroyAsync(): Promise<Errno>;
 }
 
 export interface NativeMemory {

@@ -1,3 +1,4 @@
+#include "background.h"
 #include "bind.h"
 
 namespace nvmm {
@@ -69,6 +70,13 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Machine> machine) {
 
   define(object, "destroy",
          [machine](const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), machine->destroy()); });
+
+  // destroyAsync() -> promise of what destroy() returns
+  define(object, "destroyAsync", [machine](const Napi::CallbackInfo& info) {
+    return inBackground(
+        info.Env(), [machine] { return machine->destroy(); },
+        [](Napi::Env env, int error) -> Napi::Value { return Napi::Number::New(env, error); });
+  });
 
   return object;
 }

@@ -84,7 +84,8 @@ int Machine::destroy() {
     if (const auto vcpu = weak.lock()) vcpu->retire();
   }
   abi::nvmm_ioc_machine_destroy argument = {id_};
-  return file_->ioctl(abi::NVMM_IOC_MACHINE_DESTROY, &argument);
+  const int error = file_->ioctl(abi::NVMM_IOC_MACHINE_DESTROY, &argument);
+  return error == netbsd::kBADF ? netbsd::kOK : error;  // closed by another thread meanwhile, which destroys it as well
 }
 
 int Machine::configure(uint64_t op) {

@@ -49,6 +49,37 @@ onEachDevice('requests that wait on other threads', (device) => {
     expect(machine.destroyed).to.equal(true);
   });
 
+  it('destroy a machine whose VCPUs run, while this thread goes on', async () => {
+    const machine = nvmm.createMachine();
+    const { vcpu, memory } = realMode(machine, bytes('ebfe'));
+    const { state } = vcpu;
+    const run = (async (): Promise<number | string> => {
+      for (;;) {
+        const reason = await vcpu.runAsync().catch(code);
+        if (reason !== ExitReason.NONE) return reason;
+      }
+    })();
+    const destroyed = machine.destroyAsync();
+    expect(machine.destroyed).to.equal(true);
+    expect(vcpu.running, 'not waited for').to.equal(true);
+    machine.destroy(); // harmless, and nothing to wait for
+    await Promise.all([destroyed, machine.destroyAsync()]);
+    expect(await run).to.be.oneOf(['ENOENT', ExitReason.STOPPED]);
+    expect(vcpu.destroyed).to.equal(true);
+    expect(state.gprs.length, 'detached').to.equal(0);
+    expect(memory.bytes.length, 'kept').to.equal(memory.size);
+    expectCode('ENOENT', () => nvmm.machineInfo(machine.id));
+  });
+
+  it('close behind the destruction of a machine', async () => {
+    const machines = [1, 2, 3].map(() => realMode(nvmm.createMachine(), bytes('ebfe')).vcpu);
+    const runs = machines.map((vcpu) => vcpu.runAsync().catch(code));
+    const destroyed = machines.map(({ machine }) => machine.destroyAsync());
+    nvmm.close();
+    await Promise.all(destroyed);
+    for (const run of runs) expect(await run).to.be.oneOf(['ENOENT', ExitReason.STOPPED, ExitReason.NONE]);
+  });
+
   it('close once, however often and in whichever way', async () => {
     const machine = await nvmm.createMachineAsync();
     await Promise.all([nvmm.closeAsync(), nvmm.closeAsync()]);

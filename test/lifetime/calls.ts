@@ -95,6 +95,9 @@ export class Caller {
       },
       () => machine?.share(),
       () => index % 5 === 0 && machine?.destroy(),
+      () => {
+        if (index % 5 === 0) later(machine?.destroyAsync());
+      },
       () => memory?.bytes.set(GUESTS[index % GUESTS.length]!, CODE),
       () => memory?.view(value, 16).fill(1),
       () => index % 3 === 0 && memory?.free(),
