@@ -85,8 +85,8 @@ async function stops(count: number, random: () => number): Promise<void> {
     const worker = new Worker(new URL('stops-worker.js', import.meta.url), { workerData });
     for (let i = 0; i < share; i++) {
       vcpu.stop();
-      const { async: isWaiting, value } = Atomics.waitAsync(stopped, 0, i);
-      if (isWaiting) await value;
+      // The notification of the stop before may come only now.
+      while (Atomics.load(stopped, 0) === i) await Atomics.waitAsync(stopped, 0, i).value;
       if (Atomics.load(stopped, 0) !== i + 1) throw new Error('One stop has ended two runs.');
       await pause();
     }
