@@ -72,8 +72,12 @@ bool closeExtended(const cpu::FpuImage& a, const cpu::FpuImage& b, unsigned i) {
     return static_cast<unsigned __int128>(f.st[i].signExponent & 0x7fff) << 63 |
            (f.st[i].significand & ~(uint64_t{1} << 63));
   };
+  auto close = [](auto x, auto y) { return (x > y ? x - y : y - x) <= kUlps; };
+  // On either side of the smallest normal number, one of them is tiny: the unmasked exception gives it a larger
+  // exponent.
+  constexpr auto kUnderflow = static_cast<unsigned __int128>(0x6000) << 63;
   const auto x = number(a), y = number(b);
-  return (x > y ? x - y : y - x) <= kUlps;
+  return close(x, y) || (!(a.fcw & kUe) && (close(x, y + kUnderflow) || close(x + kUnderflow, y)));
 }
 
 bool closeEstimate(uint64_t a, uint64_t b) {

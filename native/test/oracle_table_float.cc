@@ -27,10 +27,13 @@ constexpr Row kX87[] = {
     x87(0xd9, O::Register, digits(0, 5)),
     x87(0xd9, O::Register, digit(6), digits(4, 7)),                               // FXTRACT, FPREM1, FDECSTP, FINCSTP
     x87(0xd9, O::Register, digit(7), digit(0) | digit(2) | digit(4) | digit(5)),  // FPREM, FSQRT, FRNDINT, FSCALE
-    x87(0xda, O::ModRm, kAnyDigit),
+    x87(0xda, O::Memory, kAnyDigit),
+    x87(0xda, O::Register, digits(0, 3), kAnyDigit, kReadsFlags),  // FCMOVcc
+    x87(0xda, O::Register, digits(4, 7)),
     x87(0xdb, O::Memory, digits(0, 4) | digit(6)),
     x87(0xdb, O::Memory, digit(5) | digit(7), kAnyDigit, kSeveral),  // FLD, FSTP of 80 bits
-    x87(0xdb, O::Register, kAnyDigit),
+    x87(0xdb, O::Register, digits(0, 3), kAnyDigit, kReadsFlags),    // FCMOVNcc
+    x87(0xdb, O::Register, digits(4, 7)),
     x87(0xdc, O::ModRm, kAnyDigit),
     x87(0xdd, O::Memory, digits(0, 3) | digit(5) | digit(7)),
     x87(0xdd, O::Memory, digit(4) | digit(6), kAnyDigit, kSeveral),  // FRSTOR, FNSAVE

@@ -184,8 +184,7 @@ class Decoder {
 
   bool operands(const Opcode& row) {
     const Form& form = row.form;
-    unsigned effective = effectiveOperandSize(row.attributes);
-    if (form.farPointer && effective == 8 && core_.amd()) effective = 4;  // no m16:64
+    const unsigned effective = effectiveOperandSize(row.attributes);
     insn_.operandSize = static_cast<uint8_t>(operationSize(form.size, effective));
     insn_.addressSize = static_cast<uint8_t>(code64_          ? (addressPrefix_ ? 4 : 8)
                                              : addressPrefix_ ? 6 - codeSize_

@@ -67,11 +67,12 @@ struct Extend : NotLockable {
   }
 };
 
-// With a 16-bit operand it reads only 16 bits.
+// For a 16-bit register, Intel's processors read 16 bits and AMD's the same 32 as ever.
 struct Movsxd : NotLockable {
   template <typename T, Where kWhere>
   static const Insn* run(Core& core, const Insn* insn) {
-    return Extend<std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>, true>::template run<T, kWhere>(core, insn);
+    if (sizeof(T) == 2 && !core.amd()) return Extend<uint16_t, true>::template run<T, kWhere>(core, insn);
+    return Extend<uint32_t, true>::template run<T, kWhere>(core, insn);
   }
 };
 

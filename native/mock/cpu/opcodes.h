@@ -32,7 +32,6 @@ enum class Register : uint8_t { None, Gpr, Segment, Control, Debug };  // what M
 struct Form {
   bool modrm = false;
   bool memoryOnly = false, registerOnly = false;
-  bool farPointer = false;       // Mp
   bool inOpcode = false;         // Z: a register in the low three bits of the opcode
   bool segmentInOpcode = false;  // s: a segment register in bits 3..5
   bool offset = false;           // O: an absolute address
@@ -57,7 +56,6 @@ struct Form {
         case 'R':
           modrm = true;
           memoryOnly = kind == 'M';
-          farPointer = memoryOnly && width == 'p';
           registerOnly = kind == 'R';
           byteRm = width == 'b';
           break;

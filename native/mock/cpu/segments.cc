@@ -1,6 +1,8 @@
 // Segment registers, far transfers, and the I/O permission bitmap.
 #include "segments.h"
 
+#include <algorithm>
+
 #include "handlers.h"
 
 namespace nvmm::cpu {
@@ -46,9 +48,10 @@ bool checkCode(Core& core, uint16_t selector, const Descriptor& code, bool privi
   return true;
 }
 
+// Returns with a 64-bit operand size to compatibility mode: AMD's processors hold the whole offset against the limit.
 bool checkOffset(Core& core, const Descriptor& code, uint64_t& offset) {
   const bool wide = core.longMode() && code.attrib() & kLongBit;
-  if (!wide) offset &= 0xffffffff;
+  if (!wide && !core.amd()) offset &= 0xffffffff;
   return (wide ? core.canonical(offset) : offset <= code.limit()) || core.raise(vector::GP, core.delivery.ext);
 }
 
@@ -430,7 +433,9 @@ const Insn* loadedSegment(Core& core, const Insn* insn, unsigned seg) {
   return seg == SS ? leave(core, insn) : next(core, insn);
 }
 
-bool readPointer(Core& core, const Insn* insn, unsigned size, uint64_t& offset, uint16_t& selector) {
+// AMD's processors have no m16:64: there, a far CALL with REX.W pushes 64 bits, but reads an offset of 32.
+bool readPointer(Core& core, const Insn* insn, uint64_t& offset, uint16_t& selector) {
+  const unsigned size = core.amd() ? std::min<unsigned>(insn->operandSize, 4) : insn->operandSize;
   const uint64_t from = core.address(insn);
   offset = 0;
   return core.readSlow(insn->segment, from, &offset, size) &&
@@ -439,11 +444,10 @@ bool readPointer(Core& core, const Insn* insn, unsigned size, uint64_t& offset, 
 
 const Insn* loadPointer(Core& core, const Insn* insn, unsigned seg) {
   if (!insn->memory) return fault(core, insn, vector::UD);
-  const unsigned size = insn->operandSize;
   uint64_t offset;
   uint16_t selector;
-  if (!readPointer(core, insn, size, offset, selector) || !core.loadSegment(seg, selector)) return stop(core, insn);
-  if (size == 2)
+  if (!readPointer(core, insn, offset, selector) || !core.loadSegment(seg, selector)) return stop(core, insn);
+  if (insn->operandSize == 2)
     core.setReg<uint16_t>(insn->reg, static_cast<uint16_t>(offset));
   else
     core.setReg<uint64_t>(insn->reg, offset);
@@ -455,7 +459,7 @@ const Insn* farIndirect(Core& core, const Insn* insn, bool call) {
   const unsigned size = insn->operandSize;
   uint64_t offset;
   uint16_t selector;
-  if (!readPointer(core, insn, size, offset, selector)) return stop(core, insn);
+  if (!readPointer(core, insn, offset, selector)) return stop(core, insn);
   uint64_t next = begin(core, insn);
   return end(core, call ? core.callFar(selector, offset, size, next) : core.jumpFar(selector, offset, size, next));
 }
