@@ -23,6 +23,7 @@ class Input {
 
   async fill(ports: Ports, signal: AbortSignal): Promise<void> {
     while (ports.input.length === 0 && !this.#ended) {
+      signal.throwIfAborted(); // before a read is begun, whose failure nobody would see
       this.#iterator ??= process.stdin[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
       const result = await orAborted(this.#iterator.next(), signal);
       if (result.done === true) this.#ended = true;
@@ -36,8 +37,8 @@ class Input {
   }
 }
 
+/** `signal` is not aborted yet. */
 async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
   let abort!: () => void;
   const aborted = new Promise<never>((_, reject) => {
     abort = () => {

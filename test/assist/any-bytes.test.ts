@@ -57,7 +57,7 @@ for (const vendor of VENDORS) {
         for (let i = 0; i < 16; i++) gprs[i] = BigInt(i % 2 === 0 ? registers[i]! & 7 : DEVICE + registers[i]!);
         gprs[Gpr.RSI] = BigInt(DEVICE + registers[6]!);
         gprs[Gpr.RCX] = BigInt(registers[1]! & 7);
-        gprs[Gpr.RSP] = 0x8000n;
+        gprs[Gpr.RSP] = 0x9000n; // as the index of a bit, 0x1200: not among the code
       }
 
       it('what it knows it does as the processor', () => {
