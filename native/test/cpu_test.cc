@@ -560,6 +560,72 @@ void interruption() {
   other.join();
 }
 
+// Two processors, each a thread, add to one counter of a shared memory. The loops wait for each other first.
+void atomicity() {
+  constexpr uint64_t kCounter = 0x5000, kFlags = 0x7000;
+  constexpr uint32_t kRounds = 200000;
+  const struct {
+    const char* name;
+    std::vector<uint8_t> code;
+  } kBodies[] = {
+      {"LOCK INC", {0xf0, 0x48, 0xff, 0x07}},                                       // lock inc qword [rdi]
+      {"LOCK XADD", {0xb8, 0x01, 0x00, 0x00, 0x00, 0xf0, 0x48, 0x0f, 0xc1, 0x07}},  // mov eax, 1; lock xadd [rdi], rax
+      {"LOCK CMPXCHG",
+       {
+           0x48, 0x8b, 0x07,              // mov rax, [rdi]
+           0x48, 0x8d, 0x50, 0x01,        // again: lea rdx, [rax+1]
+           0xf0, 0x48, 0x0f, 0xb1, 0x17,  // lock cmpxchg [rdi], rdx
+           0x75, 0xf5,                    // jne again
+       }},
+      {"LOCK BTS and BTR",
+       {
+           0xf0, 0x0f, 0xba, 0x6e, 0x08, 0x00,  // again: lock bts dword [rsi+8], 0
+           0x72, 0xf8,                          // jc again
+           0x48, 0xff, 0x07,                    // inc qword [rdi]
+           0xf0, 0x0f, 0xba, 0x76, 0x08, 0x00,  // lock btr dword [rsi+8], 0
+       }},
+      {"XCHG",
+       {
+           0xb8, 0x01, 0x00, 0x00, 0x00,  // again: mov eax, 1
+           0x87, 0x46, 0x08,              // xchg [rsi+8], eax
+           0x85, 0xc0,                    // test eax, eax
+           0x75, 0xf4,                    // jne again
+           0x48, 0xff, 0x07,              // inc qword [rdi]
+           0x87, 0x46, 0x08,              // xchg [rsi+8], eax
+       }},
+  };
+  test = "LOCK between two processors";
+  for (Vendor vendor : {Vendor::Amd, Vendor::Intel}) {
+    for (const auto& [name, body] : kBodies) {
+      for (uint64_t counter : {kCounter, kCounter + 0x3c, kCounter + 0xffc}) {  // across a cache line and a page too
+        Guest guest(Start::Long, vendor);
+        std::vector<uint8_t> code = {
+            0xf0, 0xff, 0x06,  // lock inc dword [rsi]
+            0x83, 0x3e, 0x02,  // wait: cmp dword [rsi], 2
+            0xf3, 0x90,        // pause
+            0x75, 0xf9,        // jne wait
+        };
+        code.insert(code.end(), body.begin(), body.end());
+        const auto back = static_cast<uint8_t>(-static_cast<int>(body.size() + 4));
+        code.insert(code.end(), {0xff, 0xc9, 0x75, back, 0xf4});  // dec ecx; jnz to the body; hlt
+        guest.load(code.data(), code.size());
+        Cpu second(guest.memory, model(vendor));
+        State& s = guest.cpu.state();
+        s.gpr[RCX] = kRounds;
+        s.gpr[RDI] = counter;
+        s.gpr[RSI] = kFlags;
+        second.state() = s;
+        ExitKind exit{};
+        std::thread other([&] { exit = second.run(~uint64_t{0}).kind; });
+        equal(name, ExitKind::Halt, guest.cpu.run(~uint64_t{0}).kind);
+        other.join();
+        equal(name, ExitKind::Halt, exit);
+        equal(name, 2 * kRounds, guest.read<uint64_t>(counter));
+      }
+    }
+  }
+}
+
 void changedCode() {
   test = "code that the host rewrites between two runs";
   Guest guest(Start::Long);
@@ -707,6 +773,7 @@ int main() {
   budget();
   timeStamps();
   interruption();
+  atomicity();
   changedCode();
   crossing();
   exceptions();
