@@ -63,7 +63,7 @@ uint64_t memoryAddress(size_t offset) { return offset < kDataSize ? kData + offs
 // Distances that approximations may have: of x87 results in units in the last place, of RCP and RSQRT in those of a
 // binary32.
 constexpr unsigned kUlps = 1;
-constexpr uint64_t kC1 = 1 << 9, kUe = 1 << 4;
+constexpr uint64_t kC1 = 1 << 9, kUe = 1 << 4, kEs = 1 << 7, kB = 1 << 15;
 constexpr uint64_t kEstimateUlps = 2 * 3 << 11;  // of both
 
 bool closeExtended(const cpu::FpuImage& a, const cpu::FpuImage& b, unsigned i) {
@@ -107,7 +107,10 @@ void compareFpu(const cpu::FpuImage& native, const cpu::FpuImage& guest, uint32_
     if (n != g) differences.push_back({field, hex(n), hex(g)});
   };
   number("FCW", native.fcw, guest.fcw);
-  if (traits & kApproximate) undefinedFsw |= kC1 | kUe;  // rounded up, and tiny before that
+  if (traits & kApproximate) {
+    undefinedFsw |= kC1 | kUe;                          // rounded up, and tiny before that
+    if (!(native.fcw & kUe)) undefinedFsw |= kEs | kB;  // which follow UE then
+  }
   number("FSW", native.fsw & ~undefinedFsw, guest.fsw & ~undefinedFsw);
   number("FTW", native.ftw, guest.ftw);
   number("MXCSR", native.mxcsr, guest.mxcsr);
