@@ -35,6 +35,10 @@ const FLOOD = 'b041 baf803 ee ebfd';
 // Copies 0x3f8 to 0x3f9 until it reads all ones: in al, dx; cmp al, 0xff; je end; inc dx; out dx, al; dec dx; jmp back; hlt
 const COPY = 'baf803 ec 3cff 7405 42 ee 4a ebf6 f4';
 
+/** A guest that writes for ever, without limits. */
+const startFlood = (): ReturnType<typeof startNvmm> =>
+  startNvmm(['run', '--device', 'mock', '--time', '0', '--exits', '0', fileWith(bytesOf(FLOOD))]);
+
 describe('nvmm run', () => {
   it('shows what the guest prints, and ends with its HLT', async () => {
     // mov al, 'A'; mov dx, 0x3f8; out dx, al; mov al, 10; out dx, al; hlt
@@ -120,16 +124,7 @@ describe('nvmm run', () => {
   });
 
   it('ends with Ctrl-C', async () => {
-    const { child, ended } = startNvmm([
-      'run',
-      '--device',
-      'mock',
-      '--time',
-      '0',
-      '--exits',
-      '0',
-      fileWith(bytesOf(FLOOD)),
-    ]);
+    const { child, ended } = startFlood();
     await once(child.stdout, 'data');
     child.kill('SIGINT');
     const { status, stderr } = await ended;
@@ -147,16 +142,7 @@ describe('nvmm run', () => {
   });
 
   it('ends quietly when nobody reads the output', async () => {
-    const { child, ended } = startNvmm([
-      'run',
-      '--device',
-      'mock',
-      '--time',
-      '0',
-      '--exits',
-      '0',
-      fileWith(bytesOf(FLOOD)),
-    ]);
+    const { child, ended } = startFlood();
     await once(child.stdout, 'data');
     child.stdout.destroy();
     const { status, stderr } = await ended;
