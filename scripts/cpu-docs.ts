@@ -22,8 +22,9 @@ register; b, w, d, q, v, z, y their sizes. \`/n\` is ModRM.reg, \`+r\` a registe
 
 Where results are approximations, they keep the manuals' bounds, and may differ from a given processor's: F2XM1, FYL2X, FYL2XP1, FPTAN,
 FPATAN, FSIN, FCOS and FSINCOS by one unit in the last place, RCPPS, RSQRTPS and their scalar forms within 1.5 · 2⁻¹². Flags and results
-that the manuals leave undefined may differ, too. Where AMD's and Intel's processors differ (limits at 4 GiB, far pointers with REX.W,
-flags of interrupted string instructions …) each of the two models does as its own.
+that the manuals leave undefined may differ, too. The x87's FCS and FDS are always 0. Where AMD's and Intel's processors differ (limits
+at 4 GiB, far pointers with REX.W, the x87's pointers in an image of FXSAVE, flags of interrupted string instructions …) each of the two
+models does as its own.
 `;
 
 const ESCAPES = ['', '0F ', '0F 38 ', '0F 3A '];

@@ -222,18 +222,26 @@ void fxsaveForms() {
     std::vector<uint8_t> code;  // FXSAVE [4000h]
     unsigned registers;
     uint64_t fip;
+    Vendor vendor = Vendor::Intel;
+    bool pending =
+        false;  // an exception that is not masked, for whose pointers alone AMD's processors have an interest
   } const kForms[] = {
       {Start::Real, {0x0f, 0xae, 0x06, 0x00, 0x40}, 8, 0x12345678},
       {Start::Protected32, {0x0f, 0xae, 0x05, 0x00, 0x40, 0x00, 0x00}, 8, 0x12345678},
       {Start::Long, {0x0f, 0xae, 0x04, 0x25, 0x00, 0x40, 0x00, 0x00}, 16, 0x12345678},
       {Start::Long, {0x48, 0x0f, 0xae, 0x04, 0x25, 0x00, 0x40, 0x00, 0x00}, 16, 0x7fff12345678},
+      {Start::Real, {0x0f, 0xae, 0x06, 0x00, 0x40}, 8, 0, Vendor::Amd},
+      {Start::Real, {0x0f, 0xae, 0x06, 0x00, 0x40}, 8, 0x12345678, Vendor::Amd, true},
+      {Start::Long, {0x48, 0x0f, 0xae, 0x04, 0x25, 0x00, 0x40, 0x00, 0x00}, 16, 0, Vendor::Amd},
+      {Start::Long, {0x48, 0x0f, 0xae, 0x04, 0x25, 0x00, 0x40, 0x00, 0x00}, 16, 0x7fff12345678, Vendor::Amd, true},
   };
   for (const auto& form : kForms) {
-    Guest guest(form.start);
+    Guest guest(form.start, form.vendor);
     State& s = guest.cpu.state();
     s.cr4 |= kSse;
     pointers(s.fpu);
     s.fpu.fip = 0x7fff12345678;
+    if (form.pending) s.fpu.fcw = 0x37e, s.fpu.fsw |= 0x8081;
     for (unsigned i = 0; i < 16; ++i) s.fpu.xmm[i] = {{i + 1, ~uint64_t{i}}};
     run(guest, form.code);
     expectEqual(guest.read<uint64_t>(kData + 8), form.fip, "FIP of FXSAVE");
@@ -279,8 +287,14 @@ void xsaveComponents() {
   expectEqual(guest.read<uint32_t>(kData + 24), 0x1f80, "MXCSR of XSAVE");
   expectEqual(guest.read<uint64_t>(kData + kXmmOffset + 9 * 16 + 8), 0x1234, "XMM9 of XSAVE");
   expectEqual(guest.read<uint64_t>(kHeader), 3, "XSTATE_BV");
+  // One in its initial state is not in use.
+  s.fpu.xmm[9] = {};
+  run(guest, {0x0f, 0xae, 0x24, 0x25, 0x00, 0x40, 0x00, 0x00});
+  expectEqual(guest.read<uint64_t>(kHeader), 1, "XSTATE_BV without SSE");
+  expectEqual(guest.read<uint64_t>(kData + kXmmOffset + 9 * 16 + 8), 0, "XMM9, stored all the same");
   // A component that is asked for and not given gets its initial state.
   s.gpr[RAX] = 3;
+  s.fpu.xmm[9].lane[1] = 0x1234;
   guest.write<uint8_t>(kHeader, 0);
   run(guest, {0x0f, 0xae, 0x2c, 0x25, 0x00, 0x40, 0x00, 0x00});  // xrstor [4000h]
   expectEqual(s.fpu.fcw, 0x37f, "initial FCW");

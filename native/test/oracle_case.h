@@ -47,6 +47,8 @@ constexpr LocalSegment kLocalSegments[] = {
 constexpr uint16_t localSelector(unsigned index) { return static_cast<uint16_t>(index << 3 | 7); }
 constexpr uint16_t kCode16 = localSelector(0), kWindowData = localSelector(1), kStack16 = localSelector(8);
 
+constexpr unsigned kXsaveArea = 576;  // of XSAVE: the image of FXSAVE and the header
+
 struct Case {
   uint8_t bits;      // 16, 32 or 64: the code segment
   bool singleStep;   // runs with TF set: ends after one instruction; else at the first INT3
@@ -59,7 +61,7 @@ struct Case {
   cpu::FpuImage fpu;
   uint16_t patchLength;
   uint64_t patchAddress;  // a linear address whose contents are to be `patch` instead of the usual ones
-  uint8_t patch[48];
+  uint8_t patch[kXsaveArea];
 };
 
 constexpr uint16_t kNoVector = 0x100;  // the processor did not end with an exception: died, hung or another exit

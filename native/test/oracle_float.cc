@@ -85,7 +85,45 @@ cpu::FpuImage randomFpu(Random& random) {
   for (auto& xmm : fpu.xmm)
     for (uint64_t& lane : xmm.lane) lane = randomLane(random, kind == 3 ? random.below(3) : kind);
   if (random.chance(20)) fpu.xmm[random.below(8)] = fpu.xmm[random.below(8)];
+  if (random.chance(2)) {  // a component in its initial state, but for the pointers
+    const cpu::FpuImage initial = initialFpu();
+    if (random.chance(50))
+      std::memcpy(fpu.xmm, initial.xmm, random.chance(50) ? sizeof fpu.xmm : sizeof fpu.xmm / 2);
+    else
+      fpu.fcw = initial.fcw, fpu.fsw = 0, fpu.ftw = 0, std::memcpy(fpu.st, initial.st, sizeof fpu.st);
+  }
+  fpu.fop = static_cast<uint16_t>(random.next() & 0x7ff);
+  fpu.fip = random.next() >> (17 + random.below(40));  // of what user mode can have executed
+  fpu.fdp = random.next() >> (17 + random.below(40));
   return fpu;
+}
+
+void randomArea(Random& random, uint8_t (&bytes)[kXsaveArea]) {
+  constexpr unsigned kSt = 32, kXmm = 160, kUnused = 416, kHeader = 512, kXcompBv = kHeader + 8,
+                     kReserved = kHeader + 16, kIgnored = kHeader + 24;
+  const cpu::FpuImage image = randomFpu(random);
+  for (unsigned i = 0; i < kXsaveArea; i += 8) store(bytes + i, i < kHeader ? random.next() : 0);
+  // All but the upper parts of the x87's registers, which are ignored, as is what is after the XMM registers.
+  std::memcpy(bytes, &image, kSt);
+  for (unsigned i = 0; i < 8; i++) {
+    store(bytes + kSt + 16 * i, image.st[i].significand);
+    store(bytes + kSt + 16 * i + 8, image.st[i].signExponent);
+  }
+  std::memcpy(bytes + kXmm, image.xmm, kUnused - kXmm);
+  if (random.chance(20)) store(bytes, random.next());       // FCW, FSW, FTW, FOP with their reserved bits
+  if (random.chance(20)) store(bytes + 8, random.next());   // FIP
+  if (random.chance(20)) store(bytes + 16, random.next());  // FDP
+  if (random.chance(20)) store(bytes + 24, static_cast<uint32_t>(interesting(random)));
+  if (random.chance(20)) store(bytes + 28, static_cast<uint32_t>(random.next()));
+
+  bytes[kHeader] = static_cast<uint8_t>(random.below(4));
+  switch (random.below(16)) {  // not bit 63 of XCOMP_BV: the compacted form is not for the models
+    case 0: store(bytes + kHeader, uint64_t{1} << (48 + random.below(16))); break;
+    case 1: store(bytes + kXcompBv, uint64_t{1} << random.below(63)); break;
+    case 2: store(bytes + kReserved, interesting(random)); break;
+    case 3: store(bytes + kIgnored + 8 * random.below(5), interesting(random)); break;
+    default: break;
+  }
 }
 
 void randomOperand(Random& random, uint8_t (&bytes)[16]) {

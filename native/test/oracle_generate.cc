@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "oracle_float.h"
+#include "oracle_guest.h"
 #include "oracle_random.h"
 #include "oracle_table.h"
 
@@ -33,6 +34,8 @@ class Generator {
   void prepareOperand(const Row& row, uint64_t address, unsigned operandSize);
   void prepareImplicit(const Row& row, unsigned operandSize, unsigned addressSize, int segmentOverride, bool repeated);
   void patchFrame(unsigned slot, bool segments);
+  void patchArea(uint64_t address);
+  void chooseComponents();
 
   uint64_t target();
   uint64_t branchTarget();
@@ -185,20 +188,20 @@ void Generator::patchFrame(unsigned slot, bool segments) {
   patch(c_.gpr[RSP] + base(SS), bytes, 5 * slot);
 }
 
+void Generator::patchArea(uint64_t address) {
+  uint8_t area[kXsaveArea];
+  randomArea(random_, area);
+  patch(address, area, sizeof area);
+}
+
 void Generator::prepareOperand(const Row& row, uint64_t address, unsigned operandSize) {
   uint8_t bytes[16];
   store(bytes, interesting(random_));
   store(bytes + 8, interesting(random_));
   if (row.traits & kFloat) randomOperand(random_, bytes);
-  if (row.opcode == 0x0fae && row.digits == 1 << 1) {  // FXRSTOR
-    const FpuImage image = randomFpu(random_);
-    return patch(address, &image, sizeof c_.patch);
-  }
-  if (row.opcode == 0x0fae) {
-    // Bit 17 of MXCSR, AMD's misaligned SSE mode, is the host's only: the models do not have it.
-    const bool valid = random_.chance(80);
-    store(bytes, valid ? randomFpu(random_).mxcsr : static_cast<uint32_t>(interesting(random_)) & ~(1u << 17));
-  }
+  if (row.traits & kArea) return patchArea(address);
+  if (row.opcode == 0x0fae)
+    store(bytes, random_.chance(80) ? randomFpu(random_).mxcsr : static_cast<uint32_t>(interesting(random_)));
   if (row.traits & kIndirect) store(bytes, branchTarget());
   if (row.traits & kPointer) {
     store(bytes, branchTarget());
@@ -266,7 +269,7 @@ void Generator::emitOperand(const Row& row, unsigned addressSize, unsigned opera
                       : baseReg == RSP || baseReg == RBP                         ? SS
                                                                                  : DS;
   uint64_t address = target();
-  if (row.traits & kAligned && random_.chance(95)) address &= ~uint64_t{15};
+  if (row.traits & kAligned && random_.chance(95)) address &= row.traits & kComponents ? ~uint64_t{63} : ~uint64_t{15};
   // Linux slows down whoever locks two cache lines at once, where it is told.
   if (locked_ && random_.chance(95)) address &= ~uint64_t{15};
   uint64_t operand = address;
@@ -353,6 +356,7 @@ void Generator::prepareImplicit(const Row& row, unsigned operandSize, unsigned a
     }
   }
   if (row.traits & kFloat) c_.fpu = randomFpu(random_);
+  if (row.traits & kComponents) chooseComponents();
   // Where it cannot fault: whether a mask of zeros does is the processor's choice.
   if (row.traits & kMaskMove)
     setAddress(RDI, kData + kPage + random_.below(2 * kPage - 16) - base(segmentOverride >= 0 ? segmentOverride : DS),
@@ -375,6 +379,12 @@ void Generator::prepareImplicit(const Row& row, unsigned operandSize, unsigned a
   if (row.traits & kLevel || row.opcode == 0xc9) {  // ENTER, LEAVE
     if (!(pinned_ >> RBP & 1)) setAddress(RBP, random_.chance(80) ? c_.gpr[RSP] + 8 * random_.below(32) : target(), 8);
   }
+}
+
+void Generator::chooseComponents() {
+  c_.gpr[RAX] = random_.chance(70) ? random_.below(4) : c_.gpr[RAX] & ~foreignComponents();
+  if (random_.chance(10)) c_.gpr[RAX] = ~foreignComponents();
+  pinned_ |= 1 << RAX;
 }
 
 void Generator::emitVex(const Row& row, unsigned opcode, uint8_t rex) {
@@ -448,8 +458,8 @@ void Generator::emit(const Row& row) {
   }
 }
 
-bool hasAnyUndefined(const Case& c) {
-  const Undefined u = undefinedAfter(c, c.length);
+bool leavesUndefined(const Case& c, unsigned executed) {
+  const Undefined u = undefinedAfter(c, executed);
   return u.flags != 0 || u.result;
 }
 
@@ -461,8 +471,9 @@ Case Generator::templates(const std::vector<const Row*>& rows, const std::vector
     const unsigned before = random_.chance(25) ? 1 + random_.below(2) : 0;
     for (unsigned i = 0; i < before; i++) emit(*fillers[random_.below(static_cast<unsigned>(fillers.size()))]);
     const Row& row = *rows[random_.below(static_cast<unsigned>(rows.size()))];
-    if (before && row.traits & kReadsFlags && hasAnyUndefined(c_)) continue;
-    emit(row);
+    const unsigned ahead = c_.length;
+    emit(row);  // which may have set CL, the count of a shift before it
+    if (row.traits & kReadsFlags && leavesUndefined(c_, ahead)) continue;
     c_.singleStep = before == 0 && random_.chance(4);
     if (c_.bits != 64)
       for (int i = 0; i < 16; i++) c_.gpr[i] = i < 8 ? c_.gpr[i] & 0xffffffff : 0;
@@ -505,9 +516,13 @@ Case Generator::around(const uint8_t* code, unsigned length) {
   if (d.row && d.row->traits & kMaskMove)
     c_.gpr[RDI] = kOperand - (c_.bits == 16 ? kWindow : 0);  // see prepareImplicit()
   if (random_.chance(70)) c_.gpr[RCX] = random_.below(20);
+  if (d.row && d.row->traits & kComponents) chooseComponents();
   uint8_t operand[16];
   randomOperand(random_, operand);
-  if (random_.chance(80)) patch(kOperand, operand, sizeof operand);
+  if (d.row && d.row->traits & kArea)
+    patchArea(kOperand);
+  else if (random_.chance(80))
+    patch(kOperand, operand, sizeof operand);
   for (unsigned i = 0; i < length; i++) put(code[i]);
   if (c_.bits != 64)
     for (int i = 0; i < 16; i++) c_.gpr[i] = i < 8 ? c_.gpr[i] & 0xffffffff : 0;

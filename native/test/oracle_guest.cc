@@ -58,13 +58,33 @@ uint64_t gate(uint64_t handler, unsigned dpl) {
 
 }  // namespace
 
-const cpu::Model& hostModel() {
+namespace {
+
+cpu::Model makeHostModel() {
   bool amd = false;
+  uint32_t mask = 0;
 #if defined(__x86_64__)
   unsigned eax, ebx, ecx, edx;
   if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) amd = ebx == signature_AMD_ebx;
+  cpu::FpuImage image;
+  asm("fxsave %0" : "=m"(image));
+  mask = image.mxcsrMask;
 #endif
-  return cpu::model(amd ? cpu::Vendor::Amd : cpu::Vendor::Intel);
+  cpu::Model result = cpu::model(amd ? cpu::Vendor::Amd : cpu::Vendor::Intel);
+  if (mask) result.mxcsrMask = mask;
+  return result;
+}
+
+}  // namespace
+
+const cpu::Model& hostModel() {
+  static const cpu::Model kModel = makeHostModel();
+  return kModel;
+}
+
+uint64_t foreignComponents() {
+  static const uint64_t kForeign = hostComponents() & ~hostModel().xcr0;
+  return kForeign;
 }
 
 template <typename T>
@@ -73,7 +93,7 @@ T& Guest::at(uint64_t gpa) {
 }
 
 Guest::Guest(const Memory& initial, bool hasLocalSegments)
-    : initial_(initial), ram_(gpa(kFrames)), cpu_(*this, hostModel()) {
+    : initial_(initial), hostComponents_(hostComponents()), ram_(gpa(kFrames)), cpu_(*this, hostModel()) {
   buildPageTables();
   buildDescriptorTables(hasLocalSegments);
   std::memset(&ram_[gpa(kHandlers)], 0xf4, kPage);
@@ -161,8 +181,8 @@ void Guest::enter(const Case& c) {
   s.cr0 = cpu::kPG | cpu::kAM | cpu::kWP | cpu::kNE | cpu::kET | cpu::kMP | cpu::kPE;
   s.cr2 = 0;
   s.cr3 = gpa(kPml4);
-  s.cr4 = cpu::kPAE | cpu::kOSFXSR | cpu::kOSXMMEXCPT | cpu::kFSGSBASE;
-  s.xcr0 = 1;
+  s.cr4 = cpu::kPAE | cpu::kOSFXSR | cpu::kOSXMMEXCPT | cpu::kFSGSBASE | (hostComponents_ ? cpu::kOSXSAVE : 0);
+  s.xcr0 = hostComponents_ & hostModel().xcr0;
   s.dr6 = 0xffff0ff0;
   s.dr7 = 0x400;
   s.efer = cpu::kSCE | cpu::kLME | cpu::kLMA | cpu::kNXE;

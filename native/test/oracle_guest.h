@@ -27,11 +27,16 @@ class Guest : private cpu::PhysicalMemory {
   T& at(uint64_t gpa);
 
   const Memory& initial_;
+  const uint64_t hostComponents_;
   std::vector<uint8_t> ram_;
   cpu::Cpu cpu_;
 };
 
-// The model that stands beside this host.
+// The model that stands beside this host, with the host's MXCSR_MASK: bit 17, AMD's misaligned SSE mode, can be set in
+// MXCSR there, and FXSAVE shows it. No case that sets it goes on to a misaligned operand.
 const cpu::Model& hostModel();
+
+// The state components that the host has and the models have not: AVX, PKRU.
+uint64_t foreignComponents();
 
 }  // namespace nvmm::oracle

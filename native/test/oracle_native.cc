@@ -3,6 +3,7 @@
 #if defined(__linux__) && defined(__x86_64__)
 
 #include <asm/ldt.h>
+#include <cpuid.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -244,6 +245,14 @@ void Native::wait() {
   }
 }
 
+uint64_t hostComponents() {
+  constexpr unsigned kOsxsave = 1 << 27;
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & kOsxsave)) return 0;
+  asm("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+  return eax | static_cast<uint64_t>(edx) << 32;
+}
+
 bool describeSelector(uint16_t selector, uint32_t& rights, uint32_t& limit) {
   bool known;
   asm("lar %2, %0\n setz %1" : "=r"(rights), "=qm"(known) : "r"(static_cast<uint32_t>(selector)) : "cc");
@@ -262,6 +271,7 @@ Native::Native(const Memory& initial) : initial_(initial) {}
 Native::~Native() = default;
 void Native::start() {}
 void Native::wait() {}
+uint64_t hostComponents() { return 0; }
 bool describeSelector(uint16_t, uint32_t&, uint32_t&) { return false; }
 
 }  // namespace nvmm::oracle

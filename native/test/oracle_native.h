@@ -44,6 +44,9 @@ class Native {
   int channel_ = -1;
 };
 
+// XCR0; 0: the host has no XSAVE, or does not use it.
+uint64_t hostComponents();
+
 // What LAR and LSL tell of the descriptor behind a selector; false where the host hides it from user mode.
 bool describeSelector(uint16_t selector, uint32_t& rights, uint32_t& limit);
 

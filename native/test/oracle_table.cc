@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "oracle_guest.h"
+
 namespace nvmm::oracle {
 namespace {
 
@@ -455,6 +457,8 @@ bool admissible(const Case& c) {
   for (unsigned at = 0; at < c.length;) {
     const Decoded d = decode(c.code + at, c.length - at, c.bits);
     if (!d.row || (d.fsOverride && c.bits == 64)) return false;
+    // Of the state components only those of the models; no instruction before may change the choice.
+    if (d.row->traits & kComponents && (at != 0 || c.gpr[Gpr::RAX] & foreignComponents())) return false;
     // A single-stepped load of SS runs two instructions, and a single-stepped branch stops before its target.
     if (c.singleStep) return !(d.row->traits & kLoadsSs) && !entersKernel(c.code + at + d.length - 2);
     at += d.length;

@@ -63,6 +63,8 @@ enum Trait : uint32_t {
   kEstimate = 1 << 25,     // RCP and RSQRT: within 1.5 * 2^-12
   kVex = 1 << 27,          // VEX-encoded, on general registers: VEX.vvvv is an operand
   kSums = 1 << 26,         // DPPS, DPPD: which of several NaNs is the result depends on the order of the additions
+  kArea = 1 << 28,         // the operand is an area of FXRSTOR or XRSTOR, or becomes one
+  kComponents = 1 << 29,   // EDX:EAX asks for state components
 };
 
 constexpr uint8_t kAnyDigit = 0xff;

@@ -1,4 +1,4 @@
-// The rows of x87, MMX and SSE to SSE4.2. Not here: what writes the processor's own MXCSR_MASK (FXSAVE).
+// The rows of x87, MMX and SSE to SSE4.2.
 #include "oracle_table.h"
 
 namespace nvmm::oracle {
@@ -97,8 +97,7 @@ constexpr Row kSimd[] = {
     simd(kMmx, 0x0ff7, 1, P::None, O::Register, kMaskMove | kSeveral),
     simd(kMove, 0x0ff7, 1, P::P66, O::Register, kMaskMove | kSeveral),
     simd(kMmx, 0x0f77, 1, P::None, O::None),
-    simd(kMove, 0x0fae, 1, P::None, O::Memory, 0, I::None, digits(2, 3)),                // LDMXCSR, STMXCSR
-    simd(kMove, 0x0fae, 1, P::None, O::Memory, kAligned | kSeveral, I::None, digit(1)),  // FXRSTOR
+    simd(kMove, 0x0fae, 1, P::None, O::Memory, 0, I::None, digits(2, 3)),  // LDMXCSR, STMXCSR
 
     // Floating point
     simd(kMmx, 0x0f2a, 1, P::None),
@@ -173,6 +172,15 @@ constexpr Row kSimd[] = {
     simd(kInteger, 0x0ff8, 7, P::P66, O::ModRm, kAligned),
 };
 
+constexpr const char* kSaved = "saved-state";
+
+constexpr Row kAreas[] = {
+    // FXSAVE, FXRSTOR
+    simd(kSaved, 0x0fae, 1, P::None, O::Memory, kArea | kAligned | kSeveral, I::None, digits(0, 1)),
+    // XSAVE, XRSTOR
+    simd(kSaved, 0x0fae, 1, P::None, O::Memory, kArea | kComponents | kAligned | kSeveral, I::None, digits(4, 5)),
+};
+
 constexpr const char* kLater = "sse3-4";
 
 constexpr Row kSse34[] = {
@@ -223,6 +231,7 @@ constexpr Row kSse34[] = {
 void appendFloatRows(std::vector<Row>& rows) {
   rows.insert(rows.end(), std::begin(kX87), std::end(kX87));
   rows.insert(rows.end(), std::begin(kSimd), std::end(kSimd));
+  rows.insert(rows.end(), std::begin(kAreas), std::end(kAreas));
   rows.insert(rows.end(), std::begin(kSse34), std::end(kSse34));
 }
 

@@ -3,6 +3,7 @@
 
 #include "fpu.h"
 #include "handlers.h"
+#include "segments.h"
 #include "simd.h"
 
 namespace nvmm::cpu {
@@ -17,12 +18,14 @@ struct XsaveHeader {
 };
 constexpr unsigned kXsaveSize = kFxsaveSize + sizeof(XsaveHeader);
 
-// A place outside the segment comes first: its fault may be #SS.
+// A place outside the segment comes first: its fault may be #SS. Alignment checks, where they are enabled, are of words
+// of 32 bits.
 bool alignedTo(Core& core, const Insn* insn, unsigned alignment) {
-  const uint64_t offset = core.address(insn);
-  if (!((core.window[insn->segment].base + offset) & (alignment - 1))) return true;
+  const uint64_t offset = core.address(insn), linear = core.window[insn->segment].base + offset;
+  if (!(linear & (alignment - 1))) return true;
   const bool inside = core.code64() ? core.canonical(offset) : offset + 7 < core.window[SS].readEnd;
-  return core.raise(insn->segment == SS && !inside ? vector::SS : vector::GP, 0);
+  if (insn->segment == SS && !inside) return core.raise(vector::SS, 0);
+  return core.raise(misaligned(core, linear, sizeof(uint32_t)) ? vector::AC : vector::GP, 0);
 }
 
 unsigned xmmCount(const Core& core) { return core.code64() ? 16 : 8; }
@@ -59,18 +62,25 @@ class Area {
 // The offsets in the image.
 constexpr unsigned kMxcsrOffset = 24, kStOffset = 32, kXmmOffset = 160, kHeaderOffset = 512;
 
-// The image with what the operand's form (REX.W: 64-bit pointers) shows.
+// FIP and FDP in the operand's form: whole with REX.W, else 32 bits. AMD's processors have 48 of them.
+uint64_t pointer(const Core& core, const Insn* insn, uint64_t value) {
+  if (insn->operandSize != 8) return value & 0xffffffff;
+  return core.amd() ? static_cast<uint64_t>(static_cast<int64_t>(value << 16) >> 16) : value;
+}
+
+// The image with what the operand's form shows. AMD's processors show the pointers of a pending exception only.
 FpuImage shown(const Core& core, const Insn* insn) {
   FpuImage image;
   std::memset(static_cast<void*>(&image), 0, sizeof(image));
   const FpuImage& f = core.state.fpu;
-  const uint64_t pointer = insn->operandSize == 8 ? ~uint64_t{0} : 0xffffffff;
   image.fcw = f.fcw;
   image.fsw = f.fsw;
   image.ftw = f.ftw;
-  image.fop = f.fop & 0x7ff;
-  image.fip = f.fip & pointer;
-  image.fdp = f.fdp & pointer;
+  if (!core.amd() || pendingException(f)) {
+    image.fop = f.fop & 0x7ff;
+    image.fip = pointer(core, insn, f.fip);
+    image.fdp = pointer(core, insn, f.fdp);
+  }
   image.mxcsr = f.mxcsr;
   image.mxcsrMask = core.model.mxcsrMask;
   for (unsigned i = 0; i < 8; ++i) {
@@ -83,12 +93,11 @@ FpuImage shown(const Core& core, const Insn* insn) {
 
 void restoreX87(Core& core, const Insn* insn, const FpuImage& image) {
   FpuImage& f = core.state.fpu;
-  const uint64_t pointer = insn->operandSize == 8 ? ~uint64_t{0} : 0xffffffff;
   f.fsw = image.fsw;
   f.ftw = image.ftw;
   f.fop = image.fop & 0x7ff;
-  f.fip = image.fip & pointer;
-  f.fdp = image.fdp & pointer;
+  f.fip = pointer(core, insn, image.fip);
+  f.fdp = pointer(core, insn, image.fdp);
   setFcw(f, image.fcw);
   std::memcpy(f.st, image.st, sizeof(f.st));
 }
@@ -98,6 +107,15 @@ bool validMxcsr(Core& core, uint32_t mxcsr) { return !(mxcsr & ~core.model.mxcsr
 bool xsaveAvailable(Core& core) {
   if (!(core.state.cr4 & kOSXSAVE)) return core.raise(vector::UD);
   return !(core.state.cr0 & kTS) || core.raise(vector::NM);
+}
+
+// The components that are not in their initial configuration, of which MXCSR is no part.
+uint64_t inUse(const Core& core) {
+  const FpuImage& f = core.state.fpu;
+  bool x87 = f.fcw != kFcwInit || f.fsw || f.ftw, sse = false;
+  for (const auto& st : f.st) x87 |= st.significand || st.signExponent;
+  for (const Xmm& xmm : f.xmm) sse |= xmm.lane[0] || xmm.lane[1];  // those that only 64-bit code has, too
+  return (x87 ? kX87 : 0) | (sse ? kSse : 0);
 }
 
 // The components that EDX:EAX asks for.
@@ -147,7 +165,7 @@ const Insn* xsave(Core& core, const Insn* insn) {
   }
   uint64_t xstateBv;
   area.load(kHeaderOffset, &xstateBv, sizeof(xstateBv));
-  xstateBv |= components;  // none is ever known to be in its initial state
+  xstateBv = (xstateBv & ~components) | (components & inUse(core));
   area.store(kHeaderOffset, &xstateBv, sizeof(xstateBv));
   return next(core, insn);
 }

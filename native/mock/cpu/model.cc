@@ -40,6 +40,8 @@ constexpr uint32_t kSyscall = bit(11), kNx = bit(20), kMmxext = bit(22), kFfxsrF
 // AMD repeats these bits of leaf 1 in leaf 80000001; SYSCALL takes the place of SEP.
 constexpr uint32_t kAmdRepeated = kLeaf1Edx & ~kSep & 0x0183f3ff;
 
+constexpr uint32_t kRstrFpErrPtrs = bit(2);  // leaf 80000008: FXRSTOR and XRSTOR load the x87's pointers in any case
+
 // CR4 bits that both processors have.
 constexpr uint64_t kCr4Bits = kVME | kPVI | kTSD | kDE | kPSE | kPAE | kMCE | kPGE | kPCE | kOSFXSR | kOSXMMEXCPT |
                               kUMIP | kFSGSBASE | kOSXSAVE | kSMEP | kSMAP;
@@ -94,7 +96,7 @@ CpuidResult cpuidAmd(uint32_t leaf, uint32_t subleaf) {
     case 0x80000004: return brandLeaf("AMD-compatible software processor               ", leaf);
     case 0x80000005: return {0xff40ff40, 0xff40ff40, 0x20080140, 0x40040140};
     case 0x80000006: return {0x26006400, 0x66006400, 0x02006140, 0x00108140};
-    case 0x80000008: return {kAmd.physicalAddressBits | 48u << 8, 0, 0, 0};
+    case 0x80000008: return {kAmd.physicalAddressBits | 48u << 8, kRstrFpErrPtrs, 0, 0};
     case 0x80000019: return {0xf040f040, 0, 0, 0};
     case 0x8000001a: return {bit(0), 0, 0, 0};
     default: return {};
