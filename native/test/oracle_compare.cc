@@ -29,9 +29,8 @@ constexpr bool kSanitized = false;
 constexpr uint64_t kForeign = kSanitized ? uint64_t{1} << 32 : kUserEnd;
 
 // An instruction of several accesses (kSeveral) makes them in an order of the processor's own, and so finds this or
-// that fault first. What a faulting instruction has pushed by then stays below the stack pointer: 31 levels of ENTER at
-// most.
-constexpr uint64_t kStackReach = 0x200, kSeveralReach = 0x200;
+// that fault first; what it has written by then stays.
+constexpr uint64_t kSeveralReach = 0x200;
 
 // What is left of the RPL of a null selector after a return from the kernel.
 uint16_t visible(uint16_t selector) { return selector < 4 ? 0 : selector; }
@@ -100,7 +99,7 @@ bool sameButNans(uint64_t a, uint64_t b) {
   return true;
 }
 
-// The FXSAVE image but FOP, FIP and FDP, which newer processors keep for unmasked exceptions only.
+// The FXSAVE image. Newer processors keep FOP, FIP and FDP for unmasked exceptions only.
 void compareFpu(const cpu::FpuImage& native, const cpu::FpuImage& guest, uint32_t traits, uint64_t undefinedFsw,
                 std::vector<Difference>& differences) {
   auto number = [&](const std::string& field, uint64_t n, uint64_t g) {
@@ -113,6 +112,11 @@ void compareFpu(const cpu::FpuImage& native, const cpu::FpuImage& guest, uint32_
   }
   number("FSW", native.fsw & ~undefinedFsw, guest.fsw & ~undefinedFsw);
   number("FTW", native.ftw, guest.ftw);
+  if (native.fsw & kEs && guest.fsw & kEs) {
+    number("FOP", native.fop, guest.fop);
+    number("FIP", native.fip, guest.fip);
+    number("FDP", native.fdp, guest.fdp);
+  }
   number("MXCSR", native.mxcsr, guest.mxcsr);
   for (unsigned i = 0; i < 8; i++) {
     if (traits & kApproximate && closeExtended(native, guest, i)) continue;
@@ -169,13 +173,12 @@ bool unpredictableOnAmd(const Case& c, unsigned executed, bool faulted) {
   return false;
 }
 
-// Without the bytes from `from` to `to`.
-void compareMemory(const Memory& initial, const Outcome& native, const Outcome& guest, uint64_t from, uint64_t to,
+void compareMemory(const Memory& initial, const Outcome& native, const Outcome& guest,
                    std::vector<Difference>& differences) {
   const uint8_t* n = (native.memoryChanged ? native.memory : initial).bytes;
   const uint8_t* g = (guest.memoryChanged ? guest.memory : initial).bytes;
   for (size_t i = 0; i < sizeof initial.bytes; i++) {
-    if (n[i] == g[i] || memoryAddress(i) - from < to - from) continue;
+    if (n[i] == g[i]) continue;
     std::string native16, guest16;
     for (size_t j = i; j < i + 16 && j < sizeof initial.bytes; j++) {
       char text[4];
@@ -276,11 +279,7 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
       number(kGprNames[i], native.gpr[i] & seen, guest.gpr[i] & seen);
     }
   }
-  if ((native.memoryChanged || guest.memoryChanged) && !(traits & kSeveral)) {
-    uint64_t top = native.gpr[Gpr::RSP];
-    if (!wide) top = native.selector[Seg::SS] == kStack16 ? (top & 0xffff) + kStackBase16 : top & mask;
-    compareMemory(initial, native, guest, top - kStackReach, trap ? top - kStackReach : top, d);
-  }
+  if ((native.memoryChanged || guest.memoryChanged) && !(traits & kSeveral)) compareMemory(initial, native, guest, d);
   if (undefined.result && d.size() != before) {
     d.resize(before);
     result.undefinedResult = true;

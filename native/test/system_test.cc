@@ -633,6 +633,24 @@ void alignmentCheck(Vendor v) {
   n.s.rflags |= kAC;
   n.code64(0x1000, "mov eax,[0x9002]; hlt", "8b042502900000f4");
   equal(n.run(), "halt", "supervisor");
+
+  struct Case {
+    const char* what;
+    const char* code;
+    const char* outcome;
+  };
+  const Case cases[] = {
+      {"FXSAVE, 1 byte off", "0fae042501900000", "out 11"},
+      {"FXSAVE, 4 bytes off", "0fae042504900000", "out d"},
+      {"MASKMOVDQU with an empty mask, 8 bytes off", "660fefc9bf08900000660ff7c1cd80", "out 80"},
+      {"MASKMOVDQU, 4 bytes off", "660f76c9bf04900000660ff7c1", "out 11"},
+  };
+  for (const Case& c : cases) {
+    Machine p(v);
+    p.long64().user().hex(0x1000, c.code).s.cr0 |= kAM;
+    p.s.rflags |= kAC;
+    equal(p.run(), c.outcome, c.what);
+  }
 }
 
 void canonicalAddresses(Vendor v) {
@@ -647,6 +665,100 @@ void canonicalAddresses(Vendor v) {
   p.long64().code64(0x1000, "mov rax,0x800000000000; jmp rax", "48b80000000000800000ffe0");
   equal(p.run(), "out d", "jump");
   equal(p.top(1), 0x100a, "RIP");
+  for (bool writable : {true, false}) {  // a call looks at its stack first, but pushes nothing
+    Machine q(v);
+    q.long64().user().code64(0x1000, "mov rax,0x800000000000; call rax", "48b80000000000800000ffd0");
+    q.put<uint64_t>(0x8ff8, 0x5555).put<uint64_t>(kPt + 8 * 8, writable ? 0x8007 : 0x8005);
+    equal(q.run(), writable ? "out d" : "out e", "call");
+    equal(q.top(0), writable ? 0 : 7, "error");
+    equal(q.top(1), 0x100a, "RIP");
+    equal(q.top(4), 0x9000, "RSP");
+    equal(q.get<uint64_t>(0x8ff8), 0x5555, "below the stack");
+  }
+}
+
+// Where a size prefix means one thing on AMD's processors and another on Intel's.
+void vendorsOperandSizes(Vendor v) {
+  Machine m(v);  // MOVSXD of 16 bits reads 32 on AMD's: across the end of what there is
+  m.long64().put<uint64_t>(kPt + 0xa * 8, 0).put<uint16_t>(0x9ffe, 0x8001);
+  m.s.gpr[RAX] = 0x1122334455667788;
+  m.code64(0x1000, "movsxd ax,[0x9ffe]; out 0x80,al", "66630425fe9f0000e680");
+  equal(m.run(), m.intel() ? "out 80" : "out e", "MOVSXD of 16 bits from memory");
+  equal(m.s.gpr[RAX], m.intel() ? 0x1122334455668001 : 0x1122334455667788, "AX");
+  Machine n(v);
+  n.long64().code64(0x1000, "movsxd ax,ecx; movsxd edx,ecx; data16 movsxd rbx,ecx; hlt", "6663c163d1664863d9f4");
+  n.s.gpr[RCX] = 0x80018002;
+  n.s.gpr[RAX] = n.s.gpr[RDX] = ~uint64_t{0};
+  equal(n.run(), "halt", "MOVSXD");
+  equal(n.s.gpr[RAX], 0xffffffffffff8002, "AX");
+  equal(n.s.gpr[RDX], 0x80018002, "EDX");
+  equal(n.s.gpr[RBX], 0xffffffff80018002, "RBX: REX.W comes before 66");
+
+  // Far pointers with REX.W are m16:64 on Intel's processors, m16:32 on AMD's; a call pushes 64 bits on both.
+  auto pointer = [v](Machine& machine) {
+    if (v == Vendor::Intel)
+      machine.put<uint64_t>(0x8000, 0x2000).put<uint16_t>(0x8008, 0x30);
+    else
+      machine.put<uint32_t>(0x8000, 0x2000).put<uint32_t>(0x8004, 0x30).put<uint16_t>(0x8008, 0x1f8);
+  };
+  Machine p(v);
+  pointer(p.long64());
+  p.code64(0x1000, "rex.w call far [0x8000]; hlt", "48ff1c2500800000f4").code64(0x2000, "rex.w retf", "48cb");
+  equal(p.run(1), "budget", "far CALL with REX.W");
+  equal(p.s.rip, 0x2000, "RIP");
+  equal(p.s.gpr[RSP], 0x8000 - 16, "RSP");
+  equal(p.get<uint64_t>(0x8000 - 16), 0x1008, "return RIP");
+  equal(p.get<uint64_t>(0x8000 - 8), 0x30, "return CS");
+  equal(p.run(), "halt", "RETF with REX.W");
+  equal(p.s.gpr[RSP], 0x8000, "RSP after RETF");
+  Machine q(v);
+  pointer(q.long64());
+  q.code64(0x1000, "rex.w jmp far [0x8000]", "48ff2c2500800000").code64(0x2000, "out 0x55,al", "e655");
+  equal(q.run(), "out 55", "far JMP with REX.W");
+  Machine r(v);
+  pointer(r.long64());
+  r.put<uint16_t>(r.intel() ? 0x8008 : 0x8004, 0x10).code64(0x1000, "lgs rax,[0x8000]; hlt", "480fb5042500800000f4");
+  r.s.gpr[RAX] = ~uint64_t{0};
+  equal(r.run(), "halt", "LGS with REX.W");
+  equal(r.s.gpr[RAX], 0x2000, "RAX");
+  equal(r.s.seg[GS].selector, 0x10, "GS");
+
+  // The smaller sizes are the same on both.
+  struct Return {
+    const char* what;
+    const char* code;
+    unsigned slot, slots;
+  };
+  const Return returns[] = {
+      {"RETF of 16 bits", "66cb", 2, 2},     {"RETF of 32 bits", "cb", 4, 2}, {"RETF of 64 bits", "48cb", 8, 2},
+      {"IRET of 16 bits", "66cf", 2, 5},     {"IRET of 32 bits", "cf", 4, 5}, {"IRET of 64 bits", "48cf", 8, 5},
+      {"RETF 8 of 32 bits", "ca0800", 4, 2},
+  };
+  for (const Return& each : returns) {
+    Machine t(v);
+    t.long64().hex(0x1000, each.code).code64(0x2000, "out 0x55,al", "e655");
+    const uint64_t frame[] = {0x2000, 0x30, 0x402, 0x9f00, 0x38};
+    std::memset(t.ram.base + 0x8000, 0xff, 0x100);
+    for (unsigned i = 0; i < each.slots; ++i) std::memcpy(t.ram.base + 0x8000 + i * each.slot, &frame[i], each.slot);
+    t.s.gpr[RSP] = 0x8000;
+    equal(t.run(), "out 55", each.what);
+    const unsigned released = each.code[1] == 'a' ? 8 : 0;
+    equal(t.s.gpr[RSP], each.slots == 5 ? 0x9f00 : 0x8000 + 2 * each.slot + released, each.what);
+    equal(t.s.rflags & kDF, each.slots == 5 ? kDF : 0, each.what);
+  }
+
+  // Of a return of 64 bits to compatibility mode AMD's processors hold the whole offset against the limit, Intel's drop
+  // its upper half.
+  for (bool interrupt : {false, true}) {
+    Machine t(v);
+    t.long64().hex(0x1000, interrupt ? "48cf" : "48cb").code32(0x2000, "out 0x55,al", "e655");
+    const uint64_t frame[] = {0x100002000, 0x08, 2, 0x9f00, 0x10};
+    std::memcpy(t.ram.base + 0x8000, frame, sizeof frame);
+    t.s.gpr[RSP] = 0x8000;
+    equal(t.run(), t.intel() ? "out 55" : "out d", interrupt ? "IRETQ" : "RETFQ");
+    equal(t.s.seg[CS].selector, t.intel() ? 0x08 : 0x30, "CS");
+    if (t.intel()) equal(t.s.rip, 0x2000, "RIP");
+  }
 }
 
 void callGates(Vendor v) {
@@ -1046,6 +1158,63 @@ void secondTask(Machine& m) {
   m.put<uint32_t>(kTss2 + 0x20, 0x2000).put<uint32_t>(kTss2 + 0x24, 2).put<uint32_t>(kTss2 + 0x28, 0xaaaa);
   m.put<uint32_t>(kTss2 + 0x38, 0x8800);
   for (unsigned i = 0; i < 6; ++i) m.put<uint32_t>(kTss2 + 0x48 + i * 4, i == 1 ? 0x08 : 0x10);
+}
+
+// Found after the switch: the exception is of the new task. It goes through a task gate to a third one, as there may be
+// no stack to be used.
+void badTasks(Vendor v) {
+  struct Case {
+    const char* what;
+    unsigned cs, ss;
+    unsigned vector, error;
+  };
+  const Case cases[] = {
+      {"CS null", 0, 0x10, 10, 0},
+      {"CS beyond the table", 0x1f8, 0x10, 10, 0x1f8},
+      {"CS of data", 0x10, 0x10, 10, 0x10},
+      {"CS of a TSS", 0x40, 0x10, 10, 0x40},
+      {"CS of privilege 0 with RPL 3", 0x0b, 0x10, 10, 0x08},
+      {"CS of privilege 3 with RPL 0", 0x18, 0x10, 10, 0x18},
+      {"conforming CS of less privilege", 0x80, 0x10, 10, 0x80},
+      {"CS not present", 0x70, 0x10, 11, 0x70},
+      {"SS null", 0x08, 0, 10, 0},
+      {"SS beyond the table", 0x08, 0x1f8, 10, 0x1f8},
+      {"SS of code", 0x08, 0x08, 10, 0x08},
+      {"SS read-only", 0x08, 0x88, 10, 0x88},
+      {"SS of another privilege", 0x08, 0x20, 10, 0x20},
+      {"SS with another RPL", 0x08, 0x13, 10, 0x10},
+      {"SS not present", 0x08, 0x78, 12, 0x78},
+  };
+  constexpr uint64_t kTss3 = 0x7200;
+  for (const Case& c : cases) {
+    Machine m(v);
+    secondTask(m);
+    m.gdt(0x68, descriptor(kTss3, 0x67, 0x89)).gdt(0x70, descriptor(0, 0xfffff, 0xc1b));
+    m.gdt(0x78, descriptor(0, 0xfffff, 0xc13)).gdt(0x80, descriptor(0, 0xfffff, 0xcff));
+    m.gdt(0x88, descriptor(0, 0xfffff, 0xc91));
+    m.put<uint32_t>(kTss2 + 0x4c, c.cs).put<uint32_t>(kTss2 + 0x50, c.ss);
+    m.put<uint32_t>(kTss3 + 0x20, 0x2800).put<uint32_t>(kTss3 + 0x24, 2).put<uint32_t>(kTss3 + 0x38, 0x8c00);
+    for (unsigned i = 0; i < 6; ++i) m.put<uint32_t>(kTss3 + 0x48 + i * 4, i == 1 ? 0x08 : 0x10);
+    m.put(kIdt + c.vector * 8, gate(0x68, 0, 0x85));
+    m.code32(0x1000, "jmp 0x60:0", "ea000000006000").code32(0x2000, "out 0x44,al", "e644");
+    m.code32(0x2800, "pop ebx; out 0x77,al", "5be677");
+    equal(m.run(), "out 77", c.what);
+    equal(m.s.gpr[RBX], c.error, c.what);
+    equal(m.get<uint16_t>(kTss3), 0x60, "link");
+    equal(m.get<uint32_t>(kTss2 + 0x20), 0x2000, "EIP of the new task");
+    equal(m.get<uint32_t>(kTss + 0x20), 0x1007, "EIP of the old task");
+    equal(m.get<uint8_t>(kGdt + 0x65), 0x8b, "new TSS busy");
+    equal(m.get<uint8_t>(kGdt + 0x45), 0x89, "old TSS available");
+  }
+
+  Machine n(v);  // the new task's own stack for privilege 0 serves a handler behind an interrupt gate
+  secondTask(n);
+  for (unsigned i = 0; i < 6; ++i) n.put<uint32_t>(kTss2 + 0x48 + i * 4, i == 1 ? 0x1b : i == 2 ? 0x10 : 0x23);
+  n.put<uint32_t>(kTss2 + 4, 0x7800).put<uint32_t>(kTss2 + 8, 0x10).code32(0x1000, "jmp 0x60:0", "ea000000006000");
+  equal(n.run(), "out a", "SS of privilege 0 for a task of privilege 3");
+  const uint32_t frame[] = {0x10, 0x2000, 0x1b, 2 | kRF, 0x8800, 0x10};  // error, EIP, CS, EFLAGS, ESP, SS
+  equal(n.s.gpr[RSP], 0x7800 - sizeof frame, "ESP");
+  for (unsigned i = 0; i < 6; ++i) equal(n.top(i), frame[i], "frame");
 }
 
 void taskSwitches(Vendor v) {
@@ -1566,6 +1735,7 @@ constexpr Test kTests[] = {
     {"stack limit", stackLimit},
     {"alignment check", alignmentCheck},
     {"canonical addresses", canonicalAddresses},
+    {"vendors' operand sizes", vendorsOperandSizes},
     {"call gates", callGates},
     {"far transfers", farTransfers},
     {"LAR, LSL, VERR, VERW, ARPL", questions},
@@ -1579,6 +1749,7 @@ constexpr Test kTests[] = {
     {"single step", singleStep},
     {"breakpoints", breakpoints},
     {"task switches", taskSwitches},
+    {"bad tasks", badTasks},
     {"system calls", systemCalls},
     {"I/O permission", ioPermission},
     {"control registers", controlRegisters},

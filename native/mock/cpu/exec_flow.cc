@@ -23,14 +23,14 @@ struct Jcc : NotLockable {
 // Asked where the branch has something to do that a faulting one must not have done.
 bool linked(const Core& core, const Insn* insn) { return insn->link->stamp == core.stamp || core.reachable(insn->imm); }
 
-// Processors push before they look at the target: a stack that can't be written comes first.
+// Processors look at the stack before they look at the target: one that can't be written comes first, but nothing is
+// written for a target that can't be reached.
 template <typename T>
 bool pushReturn(Core& core, const Insn* insn, bool reachable) {
-  uint64_t sp = core.state.gpr[RSP];
-  if (!core.push<T>(static_cast<T>(core.nextRip(insn)))) return false;
-  if (reachable) return true;
-  core.state.gpr[RSP] = sp;
-  return core.raise(vector::GP, 0);
+  if (reachable) return core.push<T>(static_cast<T>(core.nextRip(insn)));
+  Span span;
+  const uint64_t sp = (core.state.gpr[RSP] - sizeof(T)) & core.stackMask;
+  return core.spanSlow(SS, sp, sizeof(T), span) && core.raise(vector::GP, 0);
 }
 
 struct CallJ : NotLockable {

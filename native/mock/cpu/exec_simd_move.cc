@@ -240,7 +240,11 @@ struct MaskedStore {
       host[i] = span.host;
       any = true;
     }
-    if (!any && !core.spanSlow(insn->segment, offset, sizeof(Raw), span)) return stop(core, insn);
+    // A mask of zeros looks at its place in halves: 8 bytes are all the alignment that there has to be.
+    for (unsigned i = 0; !any && i < sizeof(Raw); i += sizeof(uint64_t)) {
+      const uint64_t half = (offset + i) & insn->addressMask();
+      if (!core.spanSlow(insn->segment, half, sizeof(uint64_t), span)) return stop(core, insn);
+    }
     for (unsigned i = 0; i < sizeof(Raw); ++i) {
       if (!host[i]) continue;
       storeHost<uint8_t>(host[i], value[i]);
