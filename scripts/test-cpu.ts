@@ -1,5 +1,6 @@
 // npm run test:cpu: the long tests of the software CPU.
 //
+//   units     what is tested in C++, by the manuals
 //   opcodes   every row of the opcode table, in each encoding
 //   random    random instructions and states, beside the host's own CPU
 //   system    modes, paging, faults, tasks …, beside QEMU's TCG
@@ -33,6 +34,7 @@ function number(name: 'cases' | 'minutes' | 'seed' | 'first', value: string): nu
 }
 
 const SKIPPED = 77;
+const UNITS = ['cpu_test', 'system_test', 'fpu_test', 'softfloat_test'];
 const CODE_SIZES = ['64', '32', '16'] as const;
 /** Cases between two looks at the clock. */
 const CHUNK = 20_000;
@@ -40,6 +42,15 @@ const CHUNK = 20_000;
 const progress = (text: string): void => {
   if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${text}`);
 };
+
+function units(folder: string): boolean {
+  const failed = UNITS.filter((name) => {
+    const { status, stdout } = spawnSync(join(folder, name), { encoding: 'utf8' });
+    console.log(`${name}: ${stdout.trimEnd()}`);
+    return status !== 0 && status !== SKIPPED;
+  });
+  return failed.length === 0;
+}
 
 function opcodes(folder: string): boolean {
   const { status, stdout } = spawnSync(join(folder, 'opcode_test'), [values.seed], { encoding: 'utf8' });
@@ -106,8 +117,9 @@ function mocha(spec: string): boolean {
   return spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit', env }).status === 0;
 }
 
-const folder = buildPrograms(['oracle', 'opcode_test']);
+const folder = buildPrograms([...UNITS, 'oracle', 'opcode_test']);
 const parts: readonly (readonly [string, () => boolean])[] = [
+  ['units', () => units(folder)],
   ['opcodes', () => opcodes(folder)],
   ['random', () => random(folder)],
   ['system', () => mocha('system.test.js')],

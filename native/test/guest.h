@@ -13,7 +13,7 @@ namespace nvmm::cpu {
 class FlatMemory : public PhysicalMemory {
  public:
   static constexpr uint64_t kSize = 16 << 20;
-  FlatMemory() : storage_(new uint8_t[kSize + 4096]()) {
+  FlatMemory() : storage_(static_cast<uint8_t*>(std::calloc(kSize + 4096, 1)), &std::free) {  // zeroed when touched
     bytes_ = storage_.get() + (-reinterpret_cast<uintptr_t>(storage_.get()) & 4095);
   }
   HostPage page(uint64_t gpa) override {
@@ -23,7 +23,7 @@ class FlatMemory : public PhysicalMemory {
   uint8_t* bytes() { return bytes_; }
 
  private:
-  std::unique_ptr<uint8_t[]> storage_;
+  std::unique_ptr<uint8_t, decltype(&std::free)> storage_;
   uint8_t* bytes_;
 };
 

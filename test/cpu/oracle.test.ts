@@ -1,24 +1,20 @@
 // The software CPU beside the host's: a small part of what `npm run test:cpu` does.
 import { spawnSync } from 'node:child_process';
 import { expect } from 'chai';
-import { buildProgram, unavailable } from './native.js';
-
-const SKIPPED = 77;
+import { skip } from '../support/skip.js';
+import { buildProgram, SKIPPED, unavailable } from './native.js';
 
 describe("The software CPU and the host's", function () {
   this.timeout(600_000);
 
   before(function () {
     const reason = unavailable();
-    if (reason !== undefined) {
-      this.test!.parent!.title += ` (skipped: ${reason})`;
-      this.skip();
-    }
+    if (reason !== undefined) skip(this, reason);
   });
 
   const run = (context: Mocha.Context, program: string, args: string[]): void => {
     const { status, stdout, stderr } = spawnSync(buildProgram(program), args, { encoding: 'utf8' });
-    if (status === SKIPPED) context.skip();
+    if (status === SKIPPED) skip(context, stdout.trim());
     expect(status, `${stdout}\n${stderr}`).to.equal(0);
   };
 

@@ -10,6 +10,7 @@ import { expect } from 'chai';
 import { Cr, ExitReason, Gpr, openNvmm, StateFlag } from 'nvmm';
 import { createMock } from 'nvmm/mock';
 import { bytes, longMode, protectedMode } from '../support/guest.js';
+import { skip } from '../support/skip.js';
 import { root } from './native.js';
 
 const sources = join(root, 'test', 'cpu', 'programs');
@@ -28,15 +29,18 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
 
 const text = readFileSync(join(root, 'README.md'));
 
-/** Whether gcc makes programs of this kind here that the host can run. */
-function works(folder: string, options: readonly string[]): boolean {
+/** Why gcc makes no programs of this kind here that the host can run, or undefined. */
+function missing(folder: string, options: readonly string[]): string | undefined {
+  if (process.arch !== 'x64') return 'needs a host of x86-64';
   const source = join(folder, 'empty.c');
   const program = join(folder, 'empty');
-  writeFileSync(source, 'int main(void) { return 0; }\n');
-  return (
-    spawnSync('gcc', [...options, '-o', program, source], { stdio: 'ignore' }).status === 0 &&
-    spawnSync(program, { stdio: 'ignore' }).status === 0
-  );
+  writeFileSync(source, '#include <string.h>\nint main(void) { return 0; }\n');
+  const { error, status } = spawnSync('gcc', [...options, '-o', program, source], { stdio: 'ignore' });
+  if (error !== undefined) return 'needs gcc';
+  if (status !== 0)
+    return options.includes('-m32') ? 'needs gcc-multilib' : `needs a gcc that takes ${options.join(' ')}`;
+  const ran = spawnSync(program, { stdio: 'ignore' }).status === 0;
+  return ran ? undefined : `needs a host that runs programs of ${options.join(' ')}`;
 }
 
 function compile(folder: string, name: string, options: readonly string[]): { native: string; guest: Uint8Array } {
@@ -115,7 +119,8 @@ describe('Programs compiled by gcc', function () {
   for (const [variant, options] of Object.entries(VARIANTS)) {
     describe(variant, () => {
       before(function () {
-        if (process.arch !== 'x64' || !works(folder, options)) this.skip(); // needs gcc, and for 32 bits gcc-multilib
+        const reason = missing(folder, options);
+        if (reason !== undefined) skip(this, reason);
       });
       for (const file of names) {
         const name = file.slice(0, -2);

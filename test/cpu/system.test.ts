@@ -1,6 +1,7 @@
 // System-level cases on the software device and on QEMU's TCG: the same registers, tables and stacks. Where the two
 // disagree the manuals decide; what TCG leaves out, or does otherwise, is named here.
 import { expect } from 'chai';
+import { skip } from '../support/skip.js';
 import { hasQemu, runInMock, runInQemu, type Record } from './peers.js';
 import { buildRom, canAssemble, type Mode } from './rom.js';
 import { systemCases } from './system-cases.js';
@@ -68,7 +69,8 @@ describe("The software CPU and QEMU's TCG", function () {
   let qemu: Map<number, Record>;
 
   before(function () {
-    if (!canAssemble() || !hasQemu()) this.skip(); // needs GNU as for x86 and qemu-system-x86_64
+    if (!canAssemble()) skip(this, 'needs GNU as for x86-64, of binutils');
+    if (!hasQemu()) skip(this, 'needs qemu-system-x86');
     const rom = buildRom(chosen);
     mock = runInMock(rom, 'amd');
     qemu = runInQemu(rom);
