@@ -369,8 +369,10 @@ export class Vcpu implements Disposable {
   /** The assists of a VCPU that is neither running nor destroyed. */
   #idle(operation: string): Assists {
     const status = this.#status;
-    if (status[BUSY] !== 0 || status[DESTROYED] !== 0 || this.#destroyed) this.#requireIdle(operation);
-    return this.#assists ?? this.#x86();
+    const assists = this.#assists;
+    if (assists !== undefined && (status[BUSY]! | status[DESTROYED]!) === 0) return assists;
+    this.#requireIdle(operation);
+    return this.#x86();
   }
 
   /**
@@ -496,6 +498,7 @@ export class Vcpu implements Disposable {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
+    this.#assists = undefined;
     const errno = this.#native.destroy();
     this.#onDestroy();
     check(errno, 'NVMM_IOC_VCPU_DESTROY');

@@ -8,9 +8,10 @@ import { GuestFault, Vector } from './fault.js';
 import { canonical, Page, Paging, RESERVED, TranslationError } from './paging.js';
 import type { Processor } from './processor.js';
 import { Seg } from './registers.js';
-import { ATTRIB, carry, FLAG, WORD } from './words.js';
+import { ATTRIB, carry, EXIT_WORD, FLAG, WORD } from './words.js';
 
 const { CR0, CR4, RFLAGS, SEGS } = WORD;
+const { MEM_GPA } = EXIT_WORD;
 const { AC } = FLAG;
 const { READ_WRITE, EXPAND_DOWN, CODE, S, P, DEF } = ATTRIB;
 const { SS, FS } = Seg;
@@ -56,13 +57,13 @@ export class Operand {
 
   /** No callback is needed to read it, or to write it. */
   isMemory(write: boolean): boolean {
-    const pages = this.firstSize === this.size ? [this.page] : [this.page, this.second];
-    return pages.every((page) => (write ? isWritable(page) : page.window !== undefined));
+    const isPage = (page: Page): boolean => (write ? isWritable(page) : page.window !== undefined);
+    return isPage(this.page) && (this.firstSize === this.size || isPage(this.second));
   }
 }
 
 /** The argument of the callback. */
-class Exchange implements MemAccess {
+export class Exchange implements MemAccess {
   gpa = 0.5; // not a small integer: the field has room for all numbers, and a store to it allocates nothing
   write = false;
   data: Uint8Array;
@@ -85,9 +86,9 @@ export class Access {
   readonly #cpu: Processor;
   readonly #memory: GuestMemory;
   readonly #callbacks: CallbackSlots;
-  readonly #exchange = new Exchange(this.bytes);
+  readonly exchange = new Exchange(this.bytes);
   /** The first bytes of the buffer, as arrays of each length. */
-  readonly #starts = Array.from({ length: LARGEST + 1 }, (_, size) => this.bytes.subarray(0, size));
+  readonly starts = Array.from({ length: LARGEST + 1 }, (_, size) => this.bytes.subarray(0, size));
   /** Other parts of it, made when needed: at offset * STRIDE + size. */
   readonly #parts: (Uint8Array | undefined)[] = new Array<undefined>(STRIDE * LARGEST).fill(undefined);
   // By load(): which of a page's rights an access needs, and which it must not meet.
@@ -96,11 +97,9 @@ export class Access {
   #forbidden = 0;
   #checksAlignment = false;
   #isLoaded = false;
-  // What the exit tells: the kinds of access that the processor has found to be allowed, and the address.
+  // What the exit tells: the kinds of access that the processor has found to be allowed.
   #reported = 0;
   #withheld = 0;
-  #reportedLo = 0;
-  #reportedHi = 0;
   // The linear address that #segmented() has found.
   #linearLo = 0;
   #linearHi = 0;
@@ -119,12 +118,10 @@ export class Access {
     this.#reported = 0;
   }
 
-  /** The same, if the exit is about the only operand: an access of this kind to this address. */
-  beginAt(write: boolean, gpaLo: number, gpaHi: number): void {
+  /** The same, if the exit is about an access of this kind to the only operand. */
+  beginAt(write: boolean): void {
     this.#isLoaded = false;
     this.#reported = write ? READ | WRITE : READ;
-    this.#reportedLo = gpaLo;
-    this.#reportedHi = gpaHi;
   }
 
   /** But there are several operands: it is not known which one the exit is about, ... */
@@ -174,8 +171,8 @@ export class Access {
     if (page.lo !== (lo & ~0xfff) || page.hi !== hi || offset + size > 4096) return false;
     const isReported =
       (this.#reported & kind) !== 0 &&
-      this.#reportedLo === (page.gpaLo | offset) &&
-      this.#reportedHi === page.gpaHi &&
+      this.#cpu.exit[MEM_GPA] === (page.gpaLo | offset) &&
+      this.#cpu.exit[MEM_GPA + 1] === page.gpaHi &&
       page.generation === this.#memory.generation;
     if (!isReported && !this.#isKnown(page, kind)) return false;
     operand.set(page, offset, size);
@@ -271,7 +268,7 @@ export class Access {
   #call(page: Page, offset: number, at: number, size: number, write: boolean): void {
     const { mem } = this.#callbacks;
     if (mem === undefined) throw noCallback('nvmm_assist', 'mem');
-    const exchange = this.#exchange;
+    const exchange = this.exchange;
     const data = this.part(at, size);
     exchange.gpa = (page.gpaHi >>> 0) * 2 ** 32 + ((page.gpaLo | offset) >>> 0);
     exchange.write = write;
@@ -285,7 +282,7 @@ export class Access {
 
   /** `size` bytes of the buffer as an array of their own. */
   part(at: number, size: number): Uint8Array {
-    return at === 0 ? this.#starts[size]! : (this.#parts[at * STRIDE + size] ??= this.bytes.subarray(at, at + size));
+    return at === 0 ? this.starts[size]! : (this.#parts[at * STRIDE + size] ??= this.bytes.subarray(at, at + size));
   }
 
   get hasCallback(): boolean {

@@ -1,7 +1,7 @@
 // nvmm_assist_io: carries out the IN, OUT, INS or OUTS that an IO exit stopped at.
 import { NvmmError } from '../errors.js';
 import { ExitReason } from '../exit.js';
-import { type Access, copy, joined, LARGEST, Operand } from './access.js';
+import { type Access, LARGEST, Operand } from './access.js';
 import { type CallbackSlots, type IoAccess, noCallback, refusePromise } from './callbacks.js';
 import type { Processor } from './processor.js';
 import { Gpr, Seg, StateFlag } from './registers.js';
@@ -33,8 +33,9 @@ export class AssistIo {
   readonly #callbacks: CallbackSlots;
   /** The element that the callback is given, and its bytes as arrays of each size. */
   readonly #element = new Int32Array(1);
-  readonly #views = [0, 1, 2, 3, 4].map((size) => new Uint8Array(this.#element.buffer, 0, size));
-  readonly #exchange = new Exchange(this.#views[4]!);
+  readonly #bytes = new Uint8Array(this.#element.buffer);
+  readonly #views = [0, 1, 2, 3, 4].map((size) => this.#bytes.subarray(0, size));
+  readonly #exchange = new Exchange(this.#bytes);
   readonly #operand = new Operand();
 
   constructor(cpu: Processor, access: Access, callbacks: CallbackSlots) {
@@ -52,37 +53,49 @@ export class AssistIo {
     const exchange = this.#exchange;
     exchange.port = ports >>> 16;
     exchange.in = (ports & 0xff) !== 0;
+    if (exchange.size !== size) {
+      exchange.data = this.#views[size]!;
+      exchange.size = size;
+    }
     if ((exit[IO_STR]! & 0xff) !== 0) this.#string(size, exchange.in);
-    else this.#register(size, exchange.in);
+    else if (exchange.in) this.#in(size);
+    else this.#out();
   }
 
-  #register(size: number, isIn: boolean): void {
+  #in(size: number): void {
+    const { words } = this.#cpu;
+    const element = this.#element;
+    this.#cpu.get(GPRS_PIECE);
+    element[0] = 0;
+    const { io } = this.#callbacks;
+    if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
+    const result = io(this.#exchange);
+    if (result !== undefined) refusePromise(result);
+    const value = element[0];
+    if (size === 4) {
+      words[EAX] = value;
+      words[EAX + 1] = 0;
+    } else {
+      const kept = -1 << (8 * size);
+      words[EAX] = (words[EAX]! & kept) | (value & ~kept);
+    }
+    this.#complete();
+  }
+
+  #out(): void {
     const cpu = this.#cpu;
     cpu.get(GPRS_PIECE);
-    this.#element[0] = isIn ? 0 : cpu.words[EAX]!;
-    const data = this.#call(size);
-    if (isIn) cpu.setRegister(RAX, joined(data, 0, size), 0, size);
+    this.#element[0] = cpu.words[EAX]!;
+    const { io } = this.#callbacks;
+    if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
+    const result = io(this.#exchange);
+    if (result !== undefined) refusePromise(result);
     this.#complete();
   }
 
   #complete(): void {
     const { exit } = this.#cpu;
     this.#cpu.complete(exit[IO_NPC]!, exit[IO_NPC + 1]!);
-  }
-
-  /** The callback, for the element. Returns its bytes. */
-  #call(size: number): Uint8Array {
-    const { io } = this.#callbacks;
-    if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
-    const exchange = this.#exchange;
-    const data = this.#views[size]!;
-    if (exchange.data !== data) {
-      exchange.data = data;
-      exchange.size = size;
-    }
-    const result = io(exchange);
-    if (result !== undefined) refusePromise(result);
-    return data;
   }
 
   #string(size: number, isIn: boolean): void {
@@ -101,30 +114,52 @@ export class AssistIo {
     const down = (cpu.words[RFLAGS]! & FLAG.DF) !== 0;
     const elements = this.#find(isIn, size, addressSize, pointer, repeats && !down);
     if (!access.hasCallback && !this.#operand.isMemory(isIn)) throw noCallback('nvmm_assist_io', 'mem');
+    const bytes = elements * size;
     if (isIn) {
-      const { bytes } = access;
-      for (let at = 0; at < elements * size; at += size) {
-        this.#element[0] = 0;
-        copy(bytes, at, this.#call(size), 0, size);
-      }
+      this.#ins(bytes, size);
       access.lo = access.buffer[0]!;
       access.hi = access.buffer[1]!;
       access.write(this.#operand);
     } else {
       access.read(this.#operand);
-      const { bytes } = access;
-      const element = this.#views[4]!;
-      for (let at = 0; at < elements * size; at += size) {
-        copy(element, 0, bytes, at, size);
-        this.#call(size);
-      }
+      this.#outs(bytes, size);
     }
-    const bytes = elements * size;
     cpu.addToRegister(pointer, down ? -bytes : bytes, addressSize);
     if (repeats) cpu.addToRegister(RCX, -elements, addressSize);
     // Otherwise the guest comes back to the instruction for the rest.
     if (!repeats || cpu.isZero(RCX, addressSize)) this.#complete();
     else cpu.commit();
+  }
+
+  /** Fills the first `end` bytes of the buffer. */
+  #ins(end: number, size: number): void {
+    const { bytes } = this.#access;
+    const word = this.#element;
+    const element = this.#bytes;
+    const exchange = this.#exchange;
+    const callbacks = this.#callbacks;
+    for (let at = 0; at < end; at += size) {
+      word[0] = 0;
+      const { io } = callbacks;
+      if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
+      const result = io(exchange);
+      if (result !== undefined) refusePromise(result);
+      for (let i = 0; i < size; i++) bytes[at + i] = element[i]!;
+    }
+  }
+
+  #outs(end: number, size: number): void {
+    const { bytes } = this.#access;
+    const element = this.#bytes;
+    const exchange = this.#exchange;
+    const callbacks = this.#callbacks;
+    for (let at = 0; at < end; at += size) {
+      for (let i = 0; i < size; i++) element[i] = bytes[at + i]!;
+      const { io } = callbacks;
+      if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
+      const result = io(exchange);
+      if (result !== undefined) refusePromise(result);
+    }
   }
 
   /** Finds the memory of a batch, before a device is asked for anything: how many elements. */

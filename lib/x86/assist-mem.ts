@@ -3,19 +3,21 @@ import { NvmmError } from '../errors.js';
 import { ExitReason } from '../exit.js';
 import { Prot } from '../memory.js';
 import type { Access } from './access.js';
-import { Decoder, Instruction, MAX_LENGTH } from './decode.js';
+import { Decoder, Instruction, MAX_LENGTH, Short } from './decode.js';
 import { Execution } from './execute.js';
+import type { ShortForms } from './short-forms.js';
 import { EXIT_MEM } from './layout.js';
 import type { Processor } from './processor.js';
 import { EXIT_WORD, WORD } from './words.js';
 
 const { RIP } = WORD;
-const { REASON, INTR, MEM_PROT, MEM_GPA, MEM_INST } = EXIT_WORD;
+const { REASON, INTR, MEM_PROT, MEM_INST } = EXIT_WORD;
 const INST_BYTES: number = EXIT_MEM.inst_bytes;
 
 const EVT_PENDING = 8;
 const MEMORY: number = ExitReason.MEMORY;
 const { WRITE, EXEC } = Prot;
+const { LOAD, STORE, COMPUTE, EXCHANGE, MOVS } = Short;
 const LONGEST: number = MAX_LENGTH;
 
 const NO_BYTES = new Uint8Array(0);
@@ -45,15 +47,17 @@ const KEPT = 64;
 export class AssistMem {
   readonly #cpu: Processor;
   readonly #access: Access;
+  readonly #short: ShortForms;
   readonly #execution: Execution;
   readonly #decoder = new Decoder();
   readonly #instructions = Array.from({ length: KEPT }, () => new Instruction());
   /** The bytes of an instruction that lies in two pages. */
   readonly #gathered = new Uint8Array(MAX_LENGTH);
 
-  constructor(cpu: Processor, access: Access) {
+  constructor(cpu: Processor, access: Access, short: ShortForms) {
     this.#cpu = cpu;
     this.#access = access;
+    this.#short = short;
     this.#execution = new Execution(cpu, access);
   }
 
@@ -72,29 +76,49 @@ export class AssistMem {
     if (prot === EXEC) {
       throw this.#error('EFAULT', 'The guest executes what is not memory, or memory without Prot.EXEC.');
     }
-    access.beginAt(prot === WRITE, exit[MEM_GPA]!, exit[MEM_GPA + 1]!);
-    const instruction = this.#instruction();
+    access.beginAt(prot === WRITE);
+    const kept = this.#kept;
+    const isKept =
+      kept.given0 === exit[MEM_INST] &&
+      kept.given1 === exit[MEM_INST + 1] &&
+      kept.given2 === exit[MEM_INST + 2] &&
+      kept.given3 === exit[MEM_INST + 3] &&
+      kept.codeSize === cpu.codeSize;
+    // Intel's processors give no bytes.
+    const instruction = isKept ? kept : (exit[MEM_INST]! & 0xff) === 0 ? this.#fetch() : this.#given();
+    if (this.#isShort(instruction)) return;
     if (!instruction.hasOneOperand) access.withhold();
     this.#execution.execute(instruction);
   }
 
-  #instruction(): Instruction {
-    const { exit, words, codeSize } = this.#cpu;
-    const given = exit[MEM_INST]! & 0xff;
-    // Intel's processors give nothing.
-    if (given === 0) return this.#fetch();
-    const rip = words[RIP]!;
-    const kept = this.#instructions[(rip ^ (rip >>> 6)) & (KEPT - 1)]!;
-    if (
-      kept.codeSize === codeSize &&
-      kept.given0 === exit[MEM_INST] &&
-      kept.given1 === exit[MEM_INST + 1] &&
-      kept.given2 === exit[MEM_INST + 2] &&
-      kept.given3 === exit[MEM_INST + 3]
-    ) {
-      return kept;
+  /** Where the instruction at RIP is kept, if it is. */
+  get #kept(): Instruction {
+    const rip = this.#cpu.words[RIP]!;
+    return this.#instructions[(rip ^ (rip >>> 6)) & (KEPT - 1)]!;
+  }
+
+  /** Carries it out in the short way, if that can be. */
+  #isShort(i: Instruction): boolean {
+    switch (i.short) {
+      case LOAD:
+        return this.#short.load(i);
+      case STORE:
+        return this.#short.store(i);
+      case COMPUTE:
+        return this.#short.compute(i);
+      case EXCHANGE:
+        return this.#short.exchange(i);
+      case MOVS:
+        return this.#short.movs(i);
+      default:
+        return false;
     }
-    // The others give what one page holds: the instruction may be longer.
+  }
+
+  /** From the bytes that the exit gives. It may be longer: they are of one page. */
+  #given(): Instruction {
+    const { exit } = this.#cpu;
+    const given = exit[MEM_INST]! & 0xff;
     const instruction = this.#decode(this.#cpu.exitBytes, INST_BYTES, INST_BYTES + Math.min(given, MAX_LENGTH));
     if (instruction === undefined) return this.#fetch();
     instruction.given0 = exit[MEM_INST]!;
@@ -105,7 +129,7 @@ export class AssistMem {
   }
 
   #fetch(): Instruction {
-    const { codeLo: lo, codeHi: hi, code64 } = this.#cpu;
+    const { codeLo: lo, codeHi: hi } = this.#cpu;
     const page = this.#access.code(lo, hi);
     const offset = lo & 0xfff;
     if (page.window === undefined) throw this.#error('EFAULT', 'The instruction lies where the machine has no memory.');
@@ -113,8 +137,12 @@ export class AssistMem {
     const begin = page.at + offset;
     const here = Math.min(4096 - offset, LONGEST);
     const instruction = this.#decode(bytes, begin, begin + here);
-    if (instruction !== undefined) return instruction;
+    return instruction ?? this.#fetchAcross(bytes, begin, here);
+  }
 
+  /** The same, if there are only so many bytes of it at `begin`, at the end of the page. */
+  #fetchAcross(bytes: Uint8Array, begin: number, here: number): Instruction {
+    const { codeLo: lo, codeHi: hi, code64 } = this.#cpu;
     const gathered = this.#gathered;
     gathered.set(bytes.subarray(begin, begin + here));
     let length = here;
@@ -135,13 +163,17 @@ export class AssistMem {
 
   /** The instruction at `begin`; undefined if it goes beyond `end`. */
   #decode(bytes: Uint8Array, begin: number, end: number): Instruction | undefined {
-    const { words, codeSize } = this.#cpu;
-    const rip = words[RIP]!;
-    const instruction = this.#instructions[(rip ^ (rip >>> 6)) & (KEPT - 1)]!;
+    const { codeSize } = this.#cpu;
+    const instruction = this.#kept;
     const { length } = instruction;
     if (instruction.codeSize === codeSize && begin + length <= end && begins(bytes, begin, instruction.bytes, length)) {
       return instruction;
     }
+    return this.#decodeAnew(instruction, bytes, begin, end);
+  }
+
+  #decodeAnew(instruction: Instruction, bytes: Uint8Array, begin: number, end: number): Instruction | undefined {
+    const { codeSize } = this.#cpu;
     switch (this.#decoder.decode(instruction, bytes, begin, end, codeSize)) {
       case 'done':
         return instruction;

@@ -14,6 +14,7 @@ import { GuestFault, Vector } from './fault.js';
 import { type Page, TranslationError, type TranslationFailure } from './paging.js';
 import { Processor, type VcpuControl } from './processor.js';
 import { Gpr, StateFlag } from './registers.js';
+import { ShortForms } from './short-forms.js';
 import { EXIT_WORD, WORD } from './words.js';
 
 const { GPRS } = WORD;
@@ -56,7 +57,8 @@ export class Assists {
     this.#cpu = new Processor(comm, exit, control);
     this.#access = new Access(this.#cpu, memory, this.#callbacks);
     this.#io = new AssistIo(this.#cpu, this.#access, this.#callbacks);
-    this.#mem = new AssistMem(this.#cpu, this.#access);
+    const short = new ShortForms(this.#cpu, this.#access, memory, this.#callbacks);
+    this.#mem = new AssistMem(this.#cpu, this.#access, short);
   }
 
   setCallbacks({ io, mem }: CallbackSlots): void {

@@ -48,6 +48,9 @@ export const Operation = {
   MOVHP: 37,
 } as const;
 
+/** The short way that an instruction may take: see short-forms.ts. */
+export const Short = { NONE: 0, LOAD: 1, STORE: 2, COMPUTE: 3, EXCHANGE: 4, MOVS: 5 } as const;
+
 /** Which operand is memory (E), and what the other one is. */
 export const Form = { EG: 0, GE: 1, EI: 2, E: 3, OA: 4, AO: 5, STRING: 6 } as const;
 
@@ -242,13 +245,15 @@ row(TWO_BYTE | 0xf0, 'MOVX', 'Vx,Mx', { prefix: F2 });
 export const MAX_LENGTH = 15;
 const NO_REGISTER = -1;
 const NO_SEGMENT = -1;
+const NEVER = -1;
+const NOT_GIVEN = -1; // would be a length of 255
 
 /** A decoded instruction. Registers are numbers, those of byte operands offsets in the register file: AH is 1. */
 export class Instruction {
   readonly bytes = new Uint8Array(MAX_LENGTH);
   length = 0;
-  /** The words of the exit that gave its bytes. */
-  given0 = 0;
+  /** The words of the exit that gave its bytes, or NOT_GIVEN. */
+  given0 = NOT_GIVEN;
   given1 = 0;
   given2 = 0;
   given3 = 0;
@@ -279,6 +284,40 @@ export class Instruction {
   hasOneOperand = false;
   /** 0, or the last of F2 and F3. */
   repeat = 0;
+  /** One of Short. */
+  short = 0;
+  /** The register that points to E there: base, RSI or RDI. */
+  pointer = 0;
+  /** What it was when E was found last, the address that this led to, and which areas the machine had. */
+  pointedLo = 0;
+  pointedHi = 0;
+  gpaLo = 0;
+  gpaHi = 0;
+  gpa = 0.5; // not a small integer: the field has room for all numbers
+  generation = NEVER;
+}
+
+function shortForm(i: Instruction): number {
+  const { operation, form } = i;
+  const isString = form === Form.STRING && i.repeat === 0 && i.addressSize === 8 && i.segment < Seg.FS;
+  if (!i.isSimple && !isString) return Short.NONE;
+  i.pointer = !isString ? i.base : operation === Operation.STOS ? Gpr.RDI : Gpr.RSI;
+  switch (operation) {
+    case Operation.MOV:
+      return form === Form.GE ? Short.LOAD : Short.STORE;
+    case Operation.MOVZX:
+    case Operation.MOVSX:
+    case Operation.LODS:
+      return Short.LOAD;
+    case Operation.STOS:
+      return Short.STORE;
+    case Operation.XCHG:
+      return Short.EXCHANGE;
+    case Operation.MOVS:
+      return Short.MOVS;
+    default:
+      return operation <= Operation.TEST ? Short.COMPUTE : Short.NONE;
+  }
 }
 
 // ModRM.rm of 16-bit addresses.
@@ -308,7 +347,8 @@ export class Decoder {
     this.#short = false;
     instruction.length = 0;
     instruction.codeSize = 0;
-    instruction.given0 = 0;
+    instruction.given0 = NOT_GIVEN;
+    instruction.generation = NEVER;
     const known = this.#instruction(instruction, codeSize);
     if (this.#isShort()) return 'short';
     if (!known) return 'unknown';
@@ -421,6 +461,7 @@ export class Decoder {
       i.immLo = this.#number(immediate === 'b' ? 1 : Math.min(operandSize, 4));
       i.immHi = i.immLo >> 31;
     }
+    i.short = shortForm(i);
     return true;
   }
 

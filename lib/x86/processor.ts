@@ -187,11 +187,15 @@ export class Processor {
     if ((this.exit[EXIT_INTR]! & INT_SHADOW) !== 0) this.#endShadow();
   }
 
-  /** Ends an instruction of so many bytes. */
+  /** Ends an instruction of so many bytes: the same, in fewer words for the compiler. */
   advance(length: number): void {
     const { words } = this;
-    const lo = (words[RIP]! + length) | 0;
-    this.complete(lo, this.code64 ? words[RIP + 1]! + carry(lo, length) : 0);
+    const rip = words[RIP]!;
+    const next = (words[RIP] = (rip + length) | 0);
+    if (next >>> 0 < rip >>> 0) words[RIP + 1]! += this.code64 ? 1 : 0;
+    words[RFLAGS]! &= ~RF;
+    words[COMMIT]! |= GPRS_PIECE;
+    if ((this.exit[EXIT_INTR]! & INT_SHADOW) !== 0) this.#endShadow();
   }
 
   // The exit tells all of INTR: no need to fetch it. The windows are set anew with it, so they must be right.

@@ -429,6 +429,119 @@ for (const vendor of VENDORS) {
       });
     });
 
+    // Then it may go a shorter way.
+    describe('an instruction that comes again', () => {
+      /** Carries out the first instruction of `code`, and runs into it again. */
+      function runIntoTwice(code: string): void {
+        runInto(code);
+        guest.vcpu.assistMem();
+        comeBack();
+      }
+
+      function comeBack(): void {
+        guest.vcpu.state.gprs[Gpr.RIP] = BigInt(CODE);
+        guest.vcpu.setState(StateFlag.GPRS);
+        expect(guest.vcpu.run()).to.equal(ExitReason.MEMORY);
+      }
+
+      const addresses = (): number[] => guest.accesses.map(({ gpa }) => gpa);
+
+      it('follows its base register, within the page and to another one', () => {
+        runIntoTwice('8b43 10'); // mov eax, [rbx + 0x10]
+        guest.vcpu.assistMem();
+        for (const offset of [0x20, 0x1008, 0]) {
+          guest.vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE + offset);
+          comeBack();
+          guest.vcpu.assistMem();
+        }
+        const at = DEVICE + 0x10;
+        expect(addresses()).to.deep.equal([at, at, at + 0x20, at + 0x1008, at]);
+      });
+
+      it('follows the page tables', () => {
+        const view = new DataView(guest.memory.bytes.buffer, guest.memory.bytes.byteOffset);
+        const entry = 0x13000 + 8 * (DEVICE >> 12);
+        runIntoTwice('8903'); // mov [rbx], eax
+        guest.vcpu.assistMem();
+        view.setBigUint64(entry, BigInt(DEVICE + 0x1000) | 0x67n, true);
+        guest.vcpu.setState(StateFlag.CRS); // the processor forgets its translations
+        comeBack();
+        guest.vcpu.assistMem();
+        expect(addresses()).to.deep.equal([DEVICE, DEVICE, DEVICE + 0x1000]);
+      });
+
+      it('is read anew where the guest has written another one', () => {
+        runIntoTwice('8903'); // mov [rbx], eax
+        guest.memory.bytes.set(bytes('8b03'), CODE); // mov eax, [rbx]
+        comeBack();
+        guest.vcpu.assistMem();
+        expect(guest.accesses.map(({ write }) => write)).to.deep.equal([true, false]);
+      });
+
+      it('is as it was before it, if the callback throws', () => {
+        for (const code of ['8b03', '8903', '0903', '0303', '8703', 'a5', 'ac']) {
+          guest.reset();
+          guest.vcpu.configureCallbacks({ mem: () => undefined });
+          runInto(code);
+          guest.vcpu.assistMem();
+          const { gprs } = guest.vcpu.state;
+          gprs[Gpr.RSI] = BigInt(DEVICE);
+          gprs[Gpr.RDI] = BigInt(DATA);
+          comeBack();
+          const thrown = new Error('a broken device');
+          guest.vcpu.configureCallbacks({
+            mem: () => {
+              throw thrown;
+            },
+          });
+          const before = page();
+          expect(() => {
+            guest.vcpu.assistMem();
+          }, code).to.throw(thrown);
+          expect(page(), code).to.deep.equal(before);
+        }
+      });
+
+      it('takes no more bytes from the callback than it has asked for', () => {
+        guest.vcpu.configureCallbacks({
+          mem: ({ data, write }) => {
+            if (!write) new DataView(data.buffer).setBigUint64(0, 0x8877665544332211n, true);
+          },
+        });
+        for (const [code, rax] of [
+          ['8b03', 0x44332211n], // mov eax, [rbx]
+          ['8a03', 0xffffffffffffff11n], // mov al, [rbx]
+          ['668b03', 0xffffffffffff2211n], // mov ax, [rbx]
+          ['0fb603', 0x11n], // movzx eax, byte [rbx]
+          ['480fb703', 0x2211n], // movzx rax, word [rbx]
+        ] as const) {
+          guest.reset();
+          runIntoTwice(code);
+          guest.vcpu.state.gprs[Gpr.RAX] = 0xffffffffffffffffn;
+          guest.vcpu.assistMem();
+          expect(guest.vcpu.state.gprs[Gpr.RAX], code).to.equal(rax);
+        }
+      });
+
+      it('clears RF and ends the interrupt shadow', () => {
+        const { vcpu } = guest;
+        guest.load(bytes('fb 8b03 90')); // sti; mov eax, [rbx]; nop
+        for (let i = 0; i < 2; i++) {
+          vcpu.state.gprs[Gpr.RIP] = BigInt(CODE);
+          vcpu.state.gprs[Gpr.RFLAGS] = 2n;
+          vcpu.state.gprs[Gpr.RBX] = BigInt(DEVICE);
+          vcpu.setState(StateFlag.GPRS);
+          expect(vcpu.run()).to.equal(ExitReason.MEMORY);
+          expect(vcpu.exit.exitState.intShadow).to.equal(true);
+          vcpu.state.gprs[Gpr.RFLAGS]! |= 0x1_0000n; // as Intel's processors set it
+          vcpu.assistMem();
+          expect(vcpu.state.gprs[Gpr.RFLAGS]! & 0x1_0000n).to.equal(0n);
+          vcpu.getState(StateFlag.INTR);
+          expect(vcpu.state.intr.intShadow).to.equal(false);
+        }
+      });
+    });
+
     describe('completion', () => {
       it('clears RF and ends the interrupt shadow', () => {
         guest.load(bytes('fb 8b03 90')); // sti; mov eax, [rbx]; nop
