@@ -5,7 +5,8 @@ import { fieldOf, getField, setField } from '../../lib/selftest/golden/abi.js';
 import { registerNamed, setHeader } from '../../lib/selftest/golden/registers.js';
 import { runSteps } from '../../lib/selftest/golden/runner.js';
 import { RawDevice, Session } from '../../lib/selftest/golden/session.js';
-import type { DeviceHandle, RawModule } from '../../lib/selftest/golden/native.js';
+import type { DeviceHandle } from '../../lib/native.js';
+import type { RawModule } from '../../lib/selftest/golden/native.js';
 import type { Step } from '../../lib/selftest/golden/types.js';
 import { describeDifference } from '../../lib/selftest/golden/suite.js';
 

@@ -1,6 +1,6 @@
 // The devices that scenarios can be run on.
 import { errnoName, fieldOf, getField, openFlags, requestOf, sizeOf } from './abi.js';
-import { loadNative, type MockModule, type RawModule } from './native.js';
+import { loadNative, type RawModule } from './native.js';
 import { RawDevice, Session } from './session.js';
 import type { Vendor } from './types.js';
 import { UserError } from './user-error.js';
@@ -21,7 +21,7 @@ export interface Host {
 
 export function mockHost(vendor: Vendor): Host {
   const raw = loadNative('nvmm_raw');
-  const mock: MockModule = loadNative('nvmm_mock');
+  const mock = loadNative('nvmm_mock');
   const options = {
     vendor,
     kernelVersion: 2,

@@ -1,14 +1,8 @@
 // Loads the native modules that the scenarios need, and describes what they export.
 import { join } from 'node:path';
 
-import { loadNative as loadModule, packageFolder } from '../../native.js';
+import { loadNative as loadModule, packageFolder, type DeviceHandle, type NativeMockModule } from '../../native.js';
 import { UserError } from './user-error.js';
-
-declare const device: unique symbol;
-/** A device, on its way from one native module to another. */
-export interface DeviceHandle {
-  [device]: true;
-}
 
 declare const call: unique symbol;
 /** A system call on a thread of its own. */
@@ -60,26 +54,12 @@ export interface RawModule {
   store(address: bigint, bytes: Uint8Array): number;
 }
 
-/** nvmm_mock.node */
-export interface MockModule {
-  createDevice(options: {
-    vendor: 'amd' | 'intel';
-    kernelVersion: number;
-    virtualization: boolean;
-    maxMachines: number;
-    maxVcpus: number;
-    maxRam: number;
-    timeSlice: number;
-    clock: string;
-  }): DeviceHandle;
-}
-
 /** The scenarios, and the table of the interface: data, which stays with the sources. */
 export const dataFolder = join(packageFolder, 'lib', 'selftest', 'golden');
 
 /** Loads a module that node-gyp built, from build/Release or from the folder that NVMM_BUILD_DIR names. */
 export function loadNative(name: 'nvmm_raw'): RawModule;
-export function loadNative(name: 'nvmm_mock'): MockModule;
+export function loadNative(name: 'nvmm_mock'): NativeMockModule;
 export function loadNative(name: string): unknown {
   try {
     return loadModule(name);

@@ -3,7 +3,8 @@
 import { errnoName, pack, requestOf } from './abi.js';
 import type { Value } from './compare.js';
 import { CommPage } from './comm.js';
-import type { DeviceHandle, RawModule } from './native.js';
+import type { DeviceHandle } from '../../native.js';
+import type { RawModule } from './native.js';
 import type { Numeric, Step } from './types.js';
 
 /** The calls of nvmm_raw.node on one device. */
