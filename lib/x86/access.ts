@@ -82,6 +82,7 @@ export class Access {
   /** The same of more bytes. */
   readonly buffer = new Int32Array(LARGEST / 4);
   readonly bytes = new Uint8Array(this.buffer.buffer);
+  readonly halves = new Uint16Array(this.buffer.buffer);
   readonly paging: Paging;
   readonly #cpu: Processor;
   readonly #memory: GuestMemory;
@@ -230,6 +231,7 @@ export class Access {
     const { buffer, bytes } = this;
     if (size > 8) buffer.fill(0, 2);
     if (page.window === undefined) this.#call(page, offset, 0, firstSize, false);
+    else if (((offset | firstSize) & 3) === 0) copyWords(buffer, 0, page.window.words, page.at + offset, firstSize);
     else copy(bytes, 0, page.window.bytes, page.at + offset, firstSize);
     const rest = size - firstSize;
     if (rest === 0) return;
@@ -261,7 +263,10 @@ export class Access {
       if (isWritable(second)) copy(second.window!.bytes, second.at, bytes, firstSize, rest);
       else this.#call(second, 0, firstSize, rest, true);
     }
-    if (toMemory) copy(page.window!.bytes, page.at + offset, bytes, 0, firstSize);
+    if (!toMemory) return;
+    const { bytes: to, words } = page.window!;
+    if (((offset | firstSize) & 3) === 0) copyWords(words, page.at + offset, this.buffer, 0, firstSize);
+    else copy(to, page.at + offset, bytes, 0, firstSize);
   }
 
   /** The callback, for bytes of a page and as many at `at` of the buffer. */
@@ -379,6 +384,11 @@ export function joined(bytes: Uint8Array, at: number, size: number): number {
   return size === 2 ? half : half | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 }
 
-export function copy(to: Uint8Array, at: number, from: Uint8Array, begin: number, size: number): void {
+/** The same where all of it is aligned. */
+function copyWords(to: Int32Array, at: number, from: Int32Array, begin: number, size: number): void {
+  for (let i = 0; i < size >> 2; i++) to[(at >> 2) + i] = from[(begin >> 2) + i]!;
+}
+
+function copy(to: Uint8Array, at: number, from: Uint8Array, begin: number, size: number): void {
   for (let i = 0; i < size; i++) to[at + i] = from[begin + i]!;
 }

@@ -133,9 +133,8 @@ export class AssistIo {
 
   /** Fills the first `end` bytes of the buffer. */
   #ins(end: number, size: number): void {
-    const { bytes } = this.#access;
+    const { bytes, halves, buffer: words } = this.#access;
     const word = this.#element;
-    const element = this.#bytes;
     const exchange = this.#exchange;
     const callbacks = this.#callbacks;
     for (let at = 0; at < end; at += size) {
@@ -144,17 +143,20 @@ export class AssistIo {
       if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
       const result = io(exchange);
       if (result !== undefined) refusePromise(result);
-      for (let i = 0; i < size; i++) bytes[at + i] = element[i]!;
+      const value = word[0]!;
+      if (size === 1) bytes[at] = value;
+      else if (size === 2) halves[at >> 1] = value;
+      else words[at >> 2] = value;
     }
   }
 
   #outs(end: number, size: number): void {
-    const { bytes } = this.#access;
-    const element = this.#bytes;
+    const { bytes, halves, buffer: words } = this.#access;
+    const word = this.#element;
     const exchange = this.#exchange;
     const callbacks = this.#callbacks;
     for (let at = 0; at < end; at += size) {
-      for (let i = 0; i < size; i++) element[i] = bytes[at + i]!;
+      word[0] = size === 1 ? bytes[at]! : size === 2 ? halves[at >> 1]! : words[at >> 2]!;
       const { io } = callbacks;
       if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
       const result = io(exchange);
@@ -172,6 +174,9 @@ export class AssistIo {
     if (batch && cpu.high(RCX, addressSize) === 0) elements = Math.min(elements, cpu.low(RCX, addressSize) >>> 0);
     // What wraps in the middle is not contiguous.
     const wraps = addressSize < 8 && (lo >>> 0) + elements * size > 2 ** (8 * addressSize);
+    if (addressSize === 8 && seg < Seg.FS && this.#access.find(this.#operand, lo, hi, elements * size, isIn)) {
+      return elements;
+    }
     if (elements > 1 && !wraps) {
       try {
         this.#access.prepare(this.#operand, seg, lo, hi, elements * size, isIn, size);
