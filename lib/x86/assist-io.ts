@@ -143,7 +143,7 @@ export class AssistIo {
       if (io === undefined) throw noCallback('nvmm_assist_io', 'io');
       const result = io(exchange);
       if (result !== undefined) refusePromise(result);
-      const value = word[0]!;
+      const value = word[0];
       if (size === 1) bytes[at] = value;
       else if (size === 2) halves[at >> 1] = value;
       else words[at >> 2] = value;
