@@ -27,7 +27,7 @@ export interface Entry {
   readonly registers: Partial<Record<keyof typeof Gpr, number>>;
 }
 
-const MiB = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+export const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 /** Puts a piece of a kernel where it wants to be: not over what {@link BOOT} describes. @throws ImageError */
 export function place(request: BootRequest, image: Image, bytes: Uint8Array, gpa: number, size = bytes.length): void {
@@ -46,7 +46,7 @@ export function store({ memory, ram }: BootRequest, image: Image, bytes: Uint8Ar
     memory.write(gpa, bytes);
   } catch (error) {
     if (!(error instanceof NoMemoryError)) throw error;
-    throw image.error(`too little memory: it needs ${MiB(end)}, the guest has ${MiB(ram)} (see -m).`);
+    throw image.error(`too little memory: it needs ${mebibytes(end)}, the guest has ${mebibytes(ram)} (see -m).`);
   }
 }
 
@@ -69,7 +69,7 @@ export function placeInitrd(request: BootRequest, kernelEnd: number, limit = 2 *
   const base = Math.floor((Math.min(split(ram).low, limit) - size) / 4096) * 4096;
   if (base < kernelEnd) {
     throw initrd.error(
-      `too little memory: with the kernel it needs ${MiB(kernelEnd + size)}, the guest has ${MiB(ram)} (see -m).`,
+      `too little memory: with the kernel it needs ${mebibytes(kernelEnd + size)}, the guest has ${mebibytes(ram)} (see -m).`,
     );
   }
   place(request, initrd, initrd.bytes, base);

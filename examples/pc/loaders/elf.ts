@@ -1,5 +1,5 @@
 // Executables in ELF, 32 and 64 bits, as far as kernels are concerned: where the segments go, the entry, the notes.
-import { place, type BootRequest } from './boot.js';
+import { mebibytes, place, type BootRequest } from './boot.js';
 import type { Image } from './image.js';
 
 const MAGIC = 0x464c457f;
@@ -69,6 +69,12 @@ export function parseElf(image: Image): Elf {
 export function loadElf(request: BootRequest, image: Image, elf: Elf): number {
   const loaded = elf.segments.filter(({ type, memorySize }) => type === PT_LOAD && memorySize > 0);
   if (loaded.length === 0) throw image.error('this ELF file has nothing to load.');
+  // Segments that lie on one another could be made to take hours.
+  const size = loaded.reduce((sum, { memorySize }) => sum + memorySize, 0);
+  if (size > request.ram) {
+    const needs = `its segments need ${mebibytes(size)}, the guest has ${mebibytes(request.ram)}`;
+    throw image.error(`too little memory: ${needs} (see -m).`);
+  }
   for (const { offset, physicalAddress, fileSize, memorySize } of loaded) {
     if (fileSize > memorySize) throw image.error('a segment is larger in the file than in memory.');
     place(request, image, image.slice(offset, fileSize, 'a segment'), physicalAddress, memorySize);
@@ -79,8 +85,12 @@ export function loadElf(request: BootRequest, image: Image, elf: Elf): number {
 /** The notes of all PT_NOTE segments. */
 export function elfNotes(image: Image, elf: Elf): Note[] {
   const notes: Note[] = [];
-  for (const { type, offset, fileSize } of elf.segments) {
-    if (type !== PT_NOTE) continue;
+  const segments = elf.segments.filter(({ type }) => type === PT_NOTE);
+  // As above: the same notes again and again would fill memory.
+  if (segments.reduce((sum, { fileSize }) => sum + fileSize, 0) > image.bytes.length) {
+    throw image.error('its notes are longer than the file.');
+  }
+  for (const { offset, fileSize } of segments) {
     image.slice(offset, fileSize, 'its notes');
     const end = offset + fileSize;
     for (let at = offset; at + 12 <= end;) {

@@ -3,6 +3,8 @@ import { ImageError } from './image.js';
 
 const MAGIC = 0x184c2102;
 const MIN_MATCH = 4;
+/** Bytes that one byte of packed data can stand for. */
+const MOST = 255;
 
 export const isLz4Legacy = (bytes: Uint8Array): boolean =>
   bytes.length >= 8 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC;
@@ -14,6 +16,7 @@ export const isLz4Legacy = (bytes: Uint8Array): boolean =>
  */
 export function lz4Legacy(packed: Uint8Array, size: number): Uint8Array {
   const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
+  if (size > MOST * packed.length) throw damaged();
   const output = new Uint8Array(size);
   let [at, done] = [4, 0];
   while (done < size) {
