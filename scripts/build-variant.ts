@@ -25,3 +25,12 @@ export function buildVariant(name: string, options: Record<string, string>, targ
   }
   return folder;
 }
+
+export const MODULES = ['nvmm', 'nvmm_raw', 'nvmm_mock'];
+
+/** For mocha, on a build that takes many times as long: without the tests that boot systems, which would take hours, those of
+ * building and packing, which are about other programs, and `more`; and timing says nothing. */
+export function slowSuite(...more: string[]): string[] {
+  const leftOut = ['pc/boot', 'pc/firmware', 'package/package', ...more];
+  return ['--timeout', '0', ...leftOut.flatMap((test) => ['--ignore', `dist/test/${test}.test.js`])];
+}
