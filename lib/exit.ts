@@ -41,6 +41,15 @@ const REASON_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
   Object.entries(ExitReason).map(([name, value]) => [value, name]),
 );
 
+// Constants for the compiler, unlike imports: see x86/words.ts.
+const IO_IN: number = EXIT_IO.in;
+const IO_PORT: number = EXIT_IO.port / 2;
+const IO_SIZE: number = EXIT_IO.operand_size;
+const IO_STR: number = EXIT_IO.str;
+const IO_NPC: number = EXIT_IO.npc / 8;
+const MEM_PROT: number = EXIT_MEM.prot / 4;
+const MEM_GPA: number = EXIT_MEM.gpa / 4;
+
 /** 'IO' for ExitReason.IO; 'UNKNOWN' for a reason that this version does not know. */
 export const exitReasonName = (reason: number): string => REASON_NAMES[reason] ?? 'UNKNOWN';
 
@@ -62,11 +71,11 @@ export class IoExit {
   }
   /** True for IN and INS. */
   get in(): boolean {
-    return this.#words.u8[EXIT_IO.in] !== 0;
+    return this.#words.u8[IO_IN] !== 0;
   }
   /** 0 to 65535. */
   get port(): number {
-    return this.#words.u16[EXIT_IO.port / 2]!;
+    return this.#words.u16[IO_PORT]!;
   }
   /** Index (`Seg`) of the memory operand's segment; -1 if unknown. Meaningless unless {@link str}. */
   get seg(): number {
@@ -78,7 +87,7 @@ export class IoExit {
   }
   /** 1, 2 or 4 bytes. */
   get operandSize(): number {
-    return this.#words.u8[EXIT_IO.operand_size]!;
+    return this.#words.u8[IO_SIZE]!;
   }
   /** There is a REP prefix. */
   get rep(): boolean {
@@ -86,11 +95,11 @@ export class IoExit {
   }
   /** True for INS and OUTS. */
   get str(): boolean {
-    return this.#words.u8[EXIT_IO.str] !== 0;
+    return this.#words.u8[IO_STR] !== 0;
   }
   /** RIP of the next instruction. */
   get npc(): bigint {
-    return this.#words.u64[EXIT_IO.npc / 8]!;
+    return this.#words.u64[IO_NPC]!;
   }
 }
 
@@ -103,11 +112,11 @@ export class MemoryExit {
   }
   /** The access that failed: exactly one of `Prot.READ`, `WRITE`, `EXEC`. */
   get prot(): number {
-    return this.#words.i32[EXIT_MEM.prot / 4]!;
+    return this.#words.i32[MEM_PROT]!;
   }
   /** The guest-physical address, byte exact. */
   get gpa(): number {
-    return this.#words.u32[EXIT_MEM.gpa / 4]! + this.#words.u32[EXIT_MEM.gpa / 4 + 1]! * 2 ** 32;
+    return this.#words.u32[MEM_GPA]! + this.#words.u32[MEM_GPA + 1]! * 2 ** 32;
   }
   /** How many bytes of the instruction the processor gave: 0 to 15, always 0 on Intel. */
   get instLen(): number {

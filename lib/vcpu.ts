@@ -22,6 +22,11 @@ const EBUSY = errnoNumber('EBUSY');
 // Constants for the compiler, unlike imports: see x86/words.ts.
 const BUSY: number = STATUS_BUSY;
 const DESTROYED: number = STATUS_DESTROYED;
+const CACHED: number = COMM.state_cached / 4;
+const COMMIT: number = COMM.state_commit / 4;
+const ALL: number = StateFlag.ALL;
+const onRun = runChannel;
+const onExit = exitChannel;
 
 // What a run that goes on says when coalesced writes wait.
 const WRITES_WAIT = -1;
@@ -119,11 +124,16 @@ export class Vcpu implements Disposable {
   }
 
   #requireIdle(operation: string): void {
+    const status = this.#status;
+    if (status[BUSY] !== 0 || status[DESTROYED] !== 0) this.#refuse(operation);
+  }
+
+  #refuse(operation: string): never {
     if (this.destroyed) {
       this.destroy(); // detaches the views, if another thread has destroyed it
       throw requestError(ENOENT, operation);
     }
-    if (this.running) throw requestError(EBUSY, operation);
+    throw requestError(EBUSY, operation);
   }
 
   /**
@@ -133,9 +143,9 @@ export class Vcpu implements Disposable {
    * @throws NvmmError EBUSY while the VCPU runs.
    */
   getState(flags: number): void {
-    integer('flags', flags, 0, StateFlag.ALL);
+    integer('flags', flags, 0, ALL);
     this.#requireIdle('NVMM_IOC_VCPU_GETSTATE');
-    const missing = flags & ~this.#comm[COMM.state_cached / 4]!;
+    const missing = flags & ~this.#comm[CACHED]!;
     if (missing !== 0) check(this.#native.getState(missing), 'NVMM_IOC_VCPU_GETSTATE');
   }
 
@@ -146,10 +156,11 @@ export class Vcpu implements Disposable {
    * @throws NvmmError EBUSY while the VCPU runs.
    */
   setState(flags: number): void {
-    integer('flags', flags, 0, StateFlag.ALL);
+    integer('flags', flags, 0, ALL);
     this.#requireIdle('nvmm_vcpu_setstate');
-    this.#comm[COMM.state_commit / 4]! |= flags;
-    this.#comm[COMM.state_cached / 4]! |= flags;
+    const comm = this.#comm;
+    comm[COMMIT]! |= flags;
+    comm[CACHED]! |= flags;
   }
 
   /**
@@ -182,9 +193,9 @@ export class Vcpu implements Disposable {
    * @throws NvmmError EBUSY while the VCPU runs already; EINVAL if an injected event is not acceptable.
    */
   run(): number {
-    if (runChannel.hasSubscribers) this.#publishRun(false);
+    if (onRun.hasSubscribers) this.#publishRun(false);
     const error = this.#run();
-    if (exitChannel.hasSubscribers) this.#publishExit(error);
+    if (onExit.hasSubscribers) this.#publishExit(error);
     if (error !== undefined) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
     return this.#reason[0]!;
   }
@@ -229,7 +240,7 @@ export class Vcpu implements Disposable {
 
   #start(): Promise<number> {
     return new Promise((resolve, reject) => {
-      if (runChannel.hasSubscribers) this.#publishRun(true);
+      if (onRun.hasSubscribers) this.#publishRun(true);
       const error = this.#native.startRun(this.#completed);
       if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
       this.#pending = { resolve, reject };

@@ -63,6 +63,22 @@ Core::Core(PhysicalMemory& memory, const Model& model) : memory(memory), model(m
   updateSegments();
 }
 
+namespace {
+
+// memcmp() would be called for it.
+bool same(const Segment (&a)[6], const Segment (&b)[6]) {
+  uint64_t difference = 0;
+  for (unsigned i = 0; i < 6; ++i) {
+    uint64_t words[4];
+    memcpy(words, &a[i], sizeof(Segment));
+    memcpy(words + 2, &b[i], sizeof(Segment));
+    difference |= (words[0] ^ words[2]) | (words[1] ^ words[3]);
+  }
+  return difference == 0;
+}
+
+}  // namespace
+
 // The hypervisor may have changed anything since the last run; guest memory too.
 void Core::enter() {
   state.gpr[kNoRegister] = 0;
@@ -74,7 +90,7 @@ void Core::enter() {
   bool translation = state.cr0 != entered_.cr0 || state.cr3 != entered_.cr3 || state.cr4 != entered_.cr4 ||
                      state.efer != entered_.efer;
   bool changed = translation || state.dr7 != entered_.dr7 || state.cpl != entered_.cpl ||
-                 (state.rflags ^ entered_.rflags) & kModeFlags || memcmp(state.seg, entered_.seg, sizeof(state.seg));
+                 (state.rflags ^ entered_.rflags) & kModeFlags || !same(state.seg, entered_.seg);
   if (translation) flushTlb();
   if (changed) updateMode(), updateSegments();
 }
@@ -326,12 +342,10 @@ void Core::honourFlush() {
   flushed_.notify_all();
 }
 
-Cpu::Cpu(PhysicalMemory& memory, const Model& model) : core_(new Core(memory, model)) {}
+Cpu::Cpu(PhysicalMemory& memory, const Model& model)
+    : core_(new Core(memory, model)), state_(core_->state), controls_(core_->controls), retired_(core_->retired) {}
 Cpu::~Cpu() = default;
-State& Cpu::state() { return core_->state; }
-Controls& Cpu::controls() { return core_->controls; }
 const Exit& Cpu::run(uint64_t budget) { return core_->run(budget); }
-uint64_t Cpu::instructions() const { return core_->retired; }
 const UnknownOpcodes& Cpu::unknownOpcodes() const { return core_->unknownOpcodes; }
 uint64_t Cpu::clock() const { return core_->controls.realTime ? Core::nanoseconds() : core_->retired; }
 

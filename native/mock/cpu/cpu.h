@@ -47,8 +47,8 @@ class Cpu {
 
   // The registers and the controls: to be touched only while run() is not executing. Whatever was changed is noticed at
   // the next entry.
-  State& state();
-  Controls& controls();
+  State& state() { return state_; }
+  Controls& controls() { return controls_; }
 
   // Enters the guest, and executes at most about `budget` instructions (a few more to finish a block). Order at entry:
   // checks of the state (InvalidState), the event to inject, then the windows, then instructions. On return all of
@@ -64,7 +64,7 @@ class Cpu {
   void flushMemory();
 
   // Instructions retired since construction.
-  uint64_t instructions() const;
+  uint64_t instructions() const { return retired_; }
 
   const UnknownOpcodes& unknownOpcodes() const;
 
@@ -72,7 +72,10 @@ class Cpu {
   uint64_t clock() const;
 
  private:
-  std::unique_ptr<Core> core_;
+  const std::unique_ptr<Core> core_;
+  State& state_;  // parts of it, at hand
+  Controls& controls_;
+  const uint64_t& retired_;
 };
 
 }  // namespace nvmm::cpu

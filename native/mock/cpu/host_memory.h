@@ -64,7 +64,21 @@ NVMM_GUEST_ACCESS inline bool sameHost(const uint8_t* a, const uint8_t* host, un
   while (size && *a++ == *host++) --size;
   return size == 0;
 #else
-  return memcmp(a, host, size) == 0;
+  // Most are the two or three short instructions of a loop: a call would cost more than they.
+  const auto same = [&](auto word) {
+    decltype(word) first, last, hostFirst, hostLast;
+    const unsigned end = size - sizeof word;
+    __builtin_memcpy(&first, a, sizeof word);
+    __builtin_memcpy(&hostFirst, host, sizeof word);
+    __builtin_memcpy(&last, a + end, sizeof word);
+    __builtin_memcpy(&hostLast, host + end, sizeof word);
+    return ((first ^ hostFirst) | (last ^ hostLast)) == 0;
+  };
+  if (size > 16) return memcmp(a, host, size) == 0;
+  if (size >= 8) return same(uint64_t{});
+  if (size >= 4) return same(uint32_t{});
+  if (size >= 2) return same(uint16_t{}) && a[size / 2] == host[size / 2];
+  return size == 0 || *a == *host;
 #endif
 }
 

@@ -69,9 +69,8 @@ uint16_t mergeAttrib(uint16_t page, uint16_t attrib) {
 }
 
 void getSegment(nvmm_x64_state_seg& to, const cpu::Segment& from) {
-  const uint64_t word = (firstWord(to) & kSegmentRsvd) | (firstWord(from) & ~kSegmentRsvd);
-  std::memcpy(&to, &word, sizeof word);
-  to.base = from.base;
+  const uint64_t words[2] = {(firstWord(to) & kSegmentRsvd) | (firstWord(from) & ~kSegmentRsvd), from.base};
+  std::memcpy(&to, words, sizeof words);
 }
 
 uint64_t low32(uint64_t value) { return value & 0xffffffff; }

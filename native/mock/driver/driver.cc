@@ -19,11 +19,11 @@ constexpr unsigned numberOf(uint32_t request) { return request & 0xff; }
 
 // ---- look-up -------------------------------------------------------------------------------------------------------
 
-template <class Lock, class Use>
-int Driver::withSlot(uint64_t owner, uint32_t machid, Use use) {
+template <class Lock, class Use, class... More>
+int Driver::withSlot(uint64_t owner, uint32_t machid, Use use, More... more) {
   if (machid >= options_.maxMachines) return netbsd::kINVAL;
   Slot& slot = slots_[machid];
-  Lock lock(slot.lock);
+  Lock lock(slot.lock, more...);
   if (!slot.machine) return netbsd::kNOENT;
   if (slot.machine->owner().id != owner && owner != kRootOwner) return netbsd::kPERM;
   return use(slot);
@@ -31,17 +31,23 @@ int Driver::withSlot(uint64_t owner, uint32_t machid, Use use) {
 
 template <class Use>
 int Driver::reading(uint64_t owner, uint32_t machid, Use use) {
-  return withSlot<std::shared_lock<RwLock>>(owner, machid, [&](Slot& slot) { return use(*slot.machine); });
+  return withSlot<std::shared_lock<MachineLock>>(owner, machid, [&](Slot& slot) { return use(*slot.machine); });
 }
 
 template <class Use>
 int Driver::writing(uint64_t owner, uint32_t machid, Use use) {
-  return withSlot<std::unique_lock<RwLock>>(owner, machid, [&](Slot& slot) { return use(*slot.machine); });
+  return withSlot<std::unique_lock<MachineLock>>(owner, machid, [&](Slot& slot) { return use(*slot.machine); });
+}
+
+template <class Argument, class Use>
+int Driver::holdingVcpu(uint64_t owner, const Argument& argument, Use use) {
+  return withSlot<VcpuLock>(
+      owner, argument.machid, [&](Slot& slot) { return use(*slot.machine); }, argument.cpuid);
 }
 
 template <class Argument, class Use>
 int Driver::withVcpu(uint64_t owner, const Argument& argument, Use use) {
-  return reading(owner, argument.machid, [&](Machine& machine) { return machine.withVcpu(argument.cpuid, use); });
+  return holdingVcpu(owner, argument, [&](Machine& machine) { return machine.withVcpu(argument.cpuid, use); });
 }
 
 // ---- requests ------------------------------------------------------------------------------------------------------
@@ -104,9 +110,10 @@ int Driver::createMachine(const Machine::Owner& owner, uint32_t* machid) {
   statistics_.countRequest(numberOf(NVMM_IOC_MACHINE_CREATE));
   if (const int error = plan_.error(numberOf(NVMM_IOC_MACHINE_CREATE))) return error;
   for (uint32_t i = 0; i < options_.maxMachines; i++) {
-    std::lock_guard<RwLock> lock(slots_[i].lock);
+    std::lock_guard<MachineLock> lock(slots_[i].lock);
     if (slots_[i].machine) continue;
     try {
+      slots_[i].lock.prepareVcpus();
       slots_[i].machine = Machine::create({model_, options_, kicks_, statistics_}, owner);
     } catch (const std::bad_alloc&) {
     }
@@ -118,7 +125,7 @@ int Driver::createMachine(const Machine::Owner& owner, uint32_t* machid) {
 }
 
 int Driver::handle(uint64_t owner, nvmm_ioc_machine_destroy& argument) {
-  return withSlot<std::unique_lock<RwLock>>(owner, argument.machid, [](Slot& slot) {
+  return withSlot<std::unique_lock<MachineLock>>(owner, argument.machid, [](Slot& slot) {
     slot.machine.reset();
     return netbsd::kOK;
   });
@@ -126,7 +133,7 @@ int Driver::handle(uint64_t owner, nvmm_ioc_machine_destroy& argument) {
 
 void Driver::closeOwner(uint64_t owner) {
   for (Slot& slot : slots_) {
-    std::lock_guard<RwLock> lock(slot.lock);
+    std::lock_guard<MachineLock> lock(slot.lock);
     if (slot.machine && slot.machine->owner().id == owner) slot.machine.reset();
   }
 }
@@ -135,11 +142,11 @@ void Driver::closeOwner(uint64_t owner) {
 int Driver::handle(uint64_t, nvmm_ioc_machine_configure&) { return netbsd::kINVAL; }
 
 int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_create& argument) {
-  return reading(owner, argument.machid, [&](Machine& machine) { return machine.createVcpu(argument.cpuid); });
+  return holdingVcpu(owner, argument, [&](Machine& machine) { return machine.createVcpu(argument.cpuid); });
 }
 
 int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_destroy& argument) {
-  return reading(owner, argument.machid, [&](Machine& machine) { return machine.destroyVcpu(argument.cpuid); });
+  return holdingVcpu(owner, argument, [&](Machine& machine) { return machine.destroyVcpu(argument.cpuid); });
 }
 
 int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_configure& argument) {

@@ -6,8 +6,8 @@
 #include <mutex>
 
 #include "machine.h"
+#include "machine_lock.h"
 #include "plan.h"
-#include "rwlock.h"
 
 namespace nvmm::mock {
 
@@ -40,9 +40,9 @@ class Driver {
   // while nobody can make a machine. EBUSY while a request is at work on a machine.
   template <class CutOff>
   int reset(CutOff cutOff) {
-    std::array<std::unique_lock<RwLock>, abi::NVMM_MAX_MACHINES> locks;
+    std::array<std::unique_lock<MachineLock>, abi::NVMM_MAX_MACHINES> locks;
     for (size_t i = 0; i < slots_.size(); i++) {
-      locks[i] = std::unique_lock<RwLock>(slots_[i].lock, std::try_to_lock);
+      locks[i] = std::unique_lock<MachineLock>(slots_[i].lock, std::try_to_lock);
       if (!locks[i]) return netbsd::kBUSY;
     }
     cutOff();
@@ -54,18 +54,21 @@ class Driver {
 
  private:
   struct Slot {
-    RwLock lock;
+    MachineLock lock;
     std::unique_ptr<Machine> machine;
   };
 
-  // Looks a machine up, and calls `use` with its slot or itself, under the slot's lock as reader or writer.
-  template <class Lock, class Use>
-  int withSlot(uint64_t owner, uint32_t machid, Use use);
+  // Looks a machine up, and calls `use` with its slot or itself, under the slot's lock as reader or writer: `Lock` is
+  // made of that lock and `more`.
+  template <class Lock, class Use, class... More>
+  int withSlot(uint64_t owner, uint32_t machid, Use use, More... more);
   template <class Use>
   int reading(uint64_t owner, uint32_t machid, Use use);
   template <class Use>
   int writing(uint64_t owner, uint32_t machid, Use use);
-  // The same for a VCPU, under the locks of both.
+  // The same with the lock of a VCPU, which need not exist; and for a VCPU.
+  template <class Argument, class Use>
+  int holdingVcpu(uint64_t owner, const Argument& argument, Use use);
   template <class Argument, class Use>
   int withVcpu(uint64_t owner, const Argument& argument, Use use);
 

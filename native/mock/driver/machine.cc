@@ -44,28 +44,26 @@ nvmm_ctl_mach_info Machine::info(uint32_t machid) const {
 
 int Machine::createVcpu(uint32_t cpuid) {
   if (cpuid >= host_.options.maxVcpus) return netbsd::kINVAL;
-  Slot& slot = slots_[cpuid];
-  std::lock_guard<std::mutex> guard(slot.mutex);
-  if (slot.vcpu) return netbsd::kBUSY;
+  auto& vcpu = vcpus_[cpuid];
+  if (vcpu) return netbsd::kBUSY;
   auto& comm = *reinterpret_cast<CommPage*>(comm_->base() + cpuid * HostObject::granularity());
   const Backend::Setup setup{host_.model, memory_, comm, cpuid, vcpuCount_, host_.options.realTime};
-  slot.vcpu = std::make_unique<Vcpu>(host_, setup);
+  vcpu = std::make_unique<Vcpu>(host_, setup);
   vcpuCount_++;
   std::lock_guard<std::mutex> live(liveMutex_);
-  live_.push_back(slot.vcpu.get());
+  live_.push_back(vcpu.get());
   return netbsd::kOK;
 }
 
 int Machine::destroyVcpu(uint32_t cpuid) {
   if (cpuid >= host_.options.maxVcpus) return netbsd::kINVAL;
-  Slot& slot = slots_[cpuid];
-  std::lock_guard<std::mutex> guard(slot.mutex);
-  if (!slot.vcpu) return netbsd::kNOENT;
+  auto& vcpu = vcpus_[cpuid];
+  if (!vcpu) return netbsd::kNOENT;
   {
     std::lock_guard<std::mutex> live(liveMutex_);
-    live_.erase(std::find(live_.begin(), live_.end(), slot.vcpu.get()));
+    live_.erase(std::find(live_.begin(), live_.end(), vcpu.get()));
   }
-  slot.vcpu.reset();
+  vcpu.reset();
   vcpuCount_--;
   return netbsd::kOK;
 }

@@ -28,15 +28,14 @@ class Machine {
   const Owner& owner() const { return owner_; }
   abi::nvmm_ctl_mach_info info(uint32_t machid) const;
 
+  // The caller holds the VCPU's lock as well.
   int createVcpu(uint32_t cpuid);
   int destroyVcpu(uint32_t cpuid);
-  // Calls `use` with the VCPU, under its lock.
   template <class Use>
   int withVcpu(uint32_t cpuid, Use use) {
     if (cpuid >= host_.options.maxVcpus) return netbsd::kINVAL;
-    Slot& slot = slots_[cpuid];
-    std::lock_guard<std::mutex> guard(slot.mutex);
-    return slot.vcpu ? use(*slot.vcpu) : netbsd::kNOENT;
+    const auto& vcpu = vcpus_[cpuid];
+    return vcpu ? use(*vcpu) : netbsd::kNOENT;
   }
 
   int hvaMap(uint64_t hva, uint64_t size);
@@ -48,10 +47,6 @@ class Machine {
   void* mapComm(uint32_t cpuid, int prot, bool shared) const;
 
  private:
-  struct Slot {
-    std::mutex mutex;
-    std::unique_ptr<Vcpu> vcpu;
-  };
   struct HostMapping {
     uint64_t hva, size;
     std::shared_ptr<HostObject> object;  // null: a free slot
@@ -67,8 +62,8 @@ class Machine {
   GuestMemory memory_;
   std::array<HostMapping, abi::NVMM_MAX_HMAPPINGS> hostMappings_ = {};
   std::atomic<uint32_t> vcpuCount_{0};
-  std::array<Slot, abi::NVMM_MAX_VCPUS> slots_;
-  std::mutex liveMutex_;  // keeps a VCPU that is being flushed from being destroyed; taken inside a slot's
+  std::array<std::unique_ptr<Vcpu>, abi::NVMM_MAX_VCPUS> vcpus_;
+  std::mutex liveMutex_;  // keeps a VCPU that is being flushed from being destroyed; taken inside the VCPU's lock
   std::vector<Vcpu*> live_;
 };
 

@@ -29,9 +29,12 @@ class RwLock {
     if (state > kWriter && state % kWriter == 1) wake();  // the last reader, and a writer waits
   }
 
+  // In one order with all else that caller and writers do sequentially consistently.
+  bool writerInSight() const { return state_.load() >= kWriter; }
+
   void lock() {
     std::unique_lock<std::mutex> guard(mutex_);
-    state_.fetch_add(kWriter, std::memory_order_relaxed);
+    state_.fetch_add(kWriter);
     changed_.wait(guard, [&] { return !written_ && state_.load(std::memory_order_acquire) % kWriter == 0; });
     written_ = true;
   }
@@ -39,7 +42,7 @@ class RwLock {
   bool try_lock() {
     std::lock_guard<std::mutex> guard(mutex_);
     uint32_t free = 0;
-    if (!state_.compare_exchange_strong(free, kWriter, std::memory_order_acquire)) return false;
+    if (!state_.compare_exchange_strong(free, kWriter)) return false;
     written_ = true;
     return true;
   }
