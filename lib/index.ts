@@ -7,7 +7,14 @@ export type { Area, HostAddress, Machine, MapOptions, SharedMachine } from './ma
 export { Prot } from './memory.js';
 export type { HostMemory } from './memory.js';
 export type { CpuidConfiguration, CpuidRegisters, Vcpu } from './vcpu.js';
-export type { CoalescedWrite, Coalescing } from './coalescing.js';
+export type {
+  CoalescedRange,
+  CoalescedStore,
+  CoalescedWrite,
+  Coalescing,
+  MemoryCoalescing,
+  PortCoalescing,
+} from './coalescing.js';
 export type { VcpuStats } from './stats.js';
 export type { VcpuEvent } from './event.js';
 export { ExitReason, exitReasonName } from './exit.js';

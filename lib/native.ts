@@ -77,10 +77,12 @@ export interface NativeVcpu {
    * while it goes on, if writes wait in the coalescer.
    */
   startRun(completed: (error: Errno) => void): Errno;
-  /** Collects plain OUTs to the ports (first and last of each range) from the next run on; none to end it. */
-  coalesce(ports: Uint32Array, capacity: number): undefined;
-  /** Port, size, value and an unused word of each write, `capacity` of them at most; how many. */
+  /** Collects writes to ports and addresses (first and last of each range) from the next run on; none to end it. */
+  coalesce(ports: Float64Array, memory: Float64Array, capacity: number): undefined;
+  /** Two words of address and two of value, size and whether it is memory, of each write; how many, at most `capacity`. */
   takeWrites(into: Uint32Array): number;
+  /** An instruction whose stores are to be collected, as Coalescer::Store; `number` is 0 to 63. */
+  teachStore(number: number, store: Int32Array): undefined;
   getState(pieces: number): Errno;
   configure(op: number, conf: Uint8Array): Errno;
   destroy(): Errno;

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { abortSignal, boolean, callback, integer, options } from './arguments.js';
-import { Coalescer, type Coalescing } from './coalescing.js';
+import { Coalescer, type Coalescing, type MemoryCoalescing, type PortCoalescing } from './coalescing.js';
 import { check, NvmmError, requestError } from './errors.js';
 import { checkEvent, EventSlot, type VcpuEvent } from './event.js';
 import { exitChannel, runChannel, type ExitMessage, type RunMessage } from './diagnostics.js';
@@ -125,7 +125,7 @@ export class Vcpu implements Disposable {
 
   #requireIdle(operation: string): void {
     const status = this.#status;
-    if (status[BUSY] !== 0 || status[DESTROYED] !== 0) this.#refuse(operation);
+    if ((status[BUSY]! | status[DESTROYED]!) !== 0) this.#refuse(operation);
   }
 
   #refuse(operation: string): never {
@@ -263,21 +263,22 @@ export class Vcpu implements Disposable {
       return;
     }
     const errno = this.destroyed ? ENOENT : error;
-    if (exitChannel.hasSubscribers) this.#publishExit(errno);
+    if (errno === 0 && this.#coalescer?.takes(this.exit) === true) this.exit.bytes.fill(0); // NONE
+    if (onExit.hasSubscribers) this.#publishExit(errno);
     if (errno === 0) pending?.resolve(this.#reason[0]!);
     else pending?.reject(requestError(errno, 'NVMM_IOC_VCPU_RUN'));
   }
 
   #publishRun(asynchronous: boolean): void {
     const message: RunMessage = { machine: this.machine.id, vcpu: this.id, asynchronous };
-    runChannel.publish(message);
+    onRun.publish(message);
   }
 
   #publishExit(error: Errno = 0): void {
     const ended =
       error === 0 ? { reason: this.#reason[0]!, error: undefined } : { reason: undefined, error: errnoName(error) };
     const message: ExitMessage = { machine: this.machine.id, vcpu: this.id, ...ended };
-    exitChannel.publish(message);
+    onExit.publish(message);
   }
 
   #flush(): void {
@@ -289,15 +290,21 @@ export class Vcpu implements Disposable {
   }
 
   /**
-   * Collects writes to some ports while the VCPU runs asynchronously, and hands them over in batches: the guest goes on
-   * meanwhile, and a batch costs one wake-up of this thread, not each byte. Each other exit, and the end of each run, comes
-   * after the writes before it. OUT of 1, 2 or 4 bytes only: OUTS, and an OUT in an interrupt shadow or under RFLAGS.TF or RF,
-   * are exits as ever, and so is everything in {@link run}. `undefined` ends it.
+   * Collects writes to some ports and addresses while the VCPU runs asynchronously, and hands them over in batches: the guest
+   * goes on meanwhile, and a batch costs one wake-up of this thread, not each byte. Each other exit, and the end of each run,
+   * comes after the writes before it. `undefined` ends it.
+   *
+   * Of ports: OUT of 1, 2 or 4 bytes, not OUTS. Of memory: MOV of a register or an immediate, within a page, where the
+   * processor gives the instruction's bytes, as AMD's do. Everything else is an exit as ever, and so are instructions in an
+   * interrupt shadow or under RFLAGS.TF or RF, and all of {@link run}.
    *
    * What `deliver` throws ends the run, and rejects it.
    *
    * @throws NvmmError EBUSY while the VCPU runs.
    */
+  configureCoalescing(how: MemoryCoalescing): void;
+  // eslint-disable-next-line @typescript-eslint/unified-signatures -- one would leave the parameter of `deliver` untyped
+  configureCoalescing(how: PortCoalescing | undefined): void;
   configureCoalescing(how: Coalescing | undefined): void {
     this.#requireIdle('configureCoalescing');
     if (how !== undefined) {
@@ -305,7 +312,7 @@ export class Vcpu implements Disposable {
       return;
     }
     this.#coalescer = undefined;
-    this.#native.coalesce(new Uint32Array(0), 0);
+    this.#native.coalesce(new Float64Array(0), new Float64Array(0), 0);
   }
 
   /**
@@ -523,7 +530,7 @@ export class Vcpu implements Disposable {
   /** What `console.log(vcpu)` shows: what is known of the registers without a system call. */
   [inspect.custom](): string {
     if (this.destroyed) return `Vcpu ${this.id} (destroyed)`;
-    const cached = this.#comm[COMM.state_cached / 4]!;
+    const cached = this.#comm[CACHED]!;
     const needed = StateFlag.GPRS | StateFlag.SEGS | StateFlag.CRS | StateFlag.MSRS;
     if (this.running || (cached & needed) !== needed) return `Vcpu ${this.id} (getState() first to see its registers)`;
     return dump(this.id, this.state);

@@ -74,22 +74,37 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
     return Napi::Number::New(info.Env(), runner->start(asynchronous->coalescer));
   });
 
-  // coalesce(ports: Uint32Array of first and last, capacity): from the next run on; no ports end it.
+  // coalesce(ports, memory: Float64Arrays of first and last, capacity): from the next run on; no ranges end it.
   define(object, "coalesce", [asynchronous](const Napi::CallbackInfo& info) {
-    const auto ports = info[0].As<Napi::Uint32Array>();
-    std::vector<Coalescer::Range> ranges;
-    for (size_t i = 0; i + 1 < ports.ElementLength(); i += 2) ranges.push_back({ports[i], ports[i + 1]});
-    const size_t capacity = info[1].As<Napi::Number>().Uint32Value();
-    asynchronous->coalescer = ranges.empty() ? nullptr : std::make_shared<Coalescer>(std::move(ranges), capacity);
+    const auto rangesOf = [](const Napi::Value& value) {
+      const auto ends = value.As<Napi::Float64Array>();
+      std::vector<Coalescer::Range> ranges;
+      for (size_t i = 0; i + 1 < ends.ElementLength(); i += 2)
+        ranges.push_back({static_cast<uint64_t>(ends[i]), static_cast<uint64_t>(ends[i + 1])});
+      return ranges;
+    };
+    auto ports = rangesOf(info[0]), memory = rangesOf(info[1]);
+    const size_t capacity = info[2].As<Napi::Number>().Uint32Value();
+    const bool none = ports.empty() && memory.empty();
+    asynchronous->coalescer =
+        none ? nullptr : std::make_shared<Coalescer>(std::move(ports), std::move(memory), capacity);
   });
 
-  // takeWrites(into: Uint32Array of 4 words for each of `capacity` writes) -> how many
+  // takeWrites(into: Uint32Array of 6 words for each of `capacity` writes) -> how many
   define(object, "takeWrites", [asynchronous](const Napi::CallbackInfo& info) -> Napi::Value {
     auto into = info[0].As<Napi::Uint32Array>();
     const auto& coalescer = asynchronous->coalescer;
     const bool fits = coalescer && into.ByteLength() >= coalescer->capacity() * sizeof(Coalescer::Write);
     const size_t count = fits ? coalescer->take(reinterpret_cast<Coalescer::Write*>(into.Data())) : 0;
     return Napi::Number::New(info.Env(), static_cast<double>(count));
+  });
+
+  // teachStore(number, store: Int32Array laid out as Coalescer::Store)
+  define(object, "teachStore", [asynchronous](const Napi::CallbackInfo& info) {
+    Coalescer::Store store = {};
+    const auto words = info[1].As<Napi::Int32Array>();
+    memcpy(&store, words.Data(), std::min(words.ByteLength(), sizeof store));
+    if (asynchronous->coalescer) asynchronous->coalescer->teach(info[0].As<Napi::Number>().Uint32Value(), store);
   });
 
   // getState(pieces)

@@ -1,7 +1,9 @@
-// Collects a VCPU's plain writes to chosen ports between two looks of JavaScript, so that they cost it one wake-up a
-// batch.
+// Collects a VCPU's plain writes to chosen ports and addresses between two looks of JavaScript, so that they cost it
+// one wake-up a batch. What instructions mean is JavaScript's to know: it teaches those that store to memory, one by
+// one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -14,13 +16,29 @@ namespace nvmm {
 class Coalescer {
  public:
   struct Range {
-    uint32_t first, last;
+    uint64_t first, last;
   };
   struct Write {
-    uint32_t port, size, value, reserved;
+    uint64_t address, value;
+    uint32_t size, isMemory;
   };
+  // An instruction that does nothing but store `size` bytes, and is this one wherever the processor gives these bytes
+  // and the attributes of CS and EFER are these. Registers are indices of the comm page's.
+  struct Store {
+    int32_t size;
+    int32_t source;  // offset of the value in the registers; -1: it is the immediate
+    int32_t immediate[2];
+    // The sum of these is the address, as far as it is the same in physical memory. -1: none.
+    int32_t base, index, scale, segment, displacement;
+    int32_t is64;  // 64-bit code: else RIP has 32 bits
+    int32_t codeAttrib, efer;
+    int32_t length;
+    uint8_t bytes[16];
+  };
+  static constexpr size_t kStores = 64;
 
-  Coalescer(std::vector<Range> ports, size_t capacity) : ports_(std::move(ports)), capacity_(capacity) {}
+  Coalescer(std::vector<Range> ports, std::vector<Range> memory, size_t capacity)
+      : ports_(std::move(ports)), memory_(std::move(memory)), capacity_(capacity) {}
 
   enum class Taken {
     No,    // the exit is somebody else's
@@ -34,11 +52,20 @@ class Coalescer {
   size_t take(Write* into);
   size_t capacity() const { return capacity_; }
 
+  // Takes the place of what was taught as that number.
+  void teach(size_t number, const Store& store);
+
  private:
-  const std::vector<Range> ports_;
+  bool portWrite(const abi::nvmm_comm_page_v2& comm, const abi::nvmm_x86_exit& exit, Write* write,
+                 uint64_t* nextRip) const;
+  bool memoryWrite(const abi::nvmm_comm_page_v2& comm, const abi::nvmm_x86_exit& exit, Write* write,
+                   uint64_t* nextRip) const;
+
+  const std::vector<Range> ports_, memory_;
   const size_t capacity_;
-  std::mutex lock_;
+  std::mutex lock_;  // of the rest
   std::vector<Write> writes_;
+  std::array<Store, kStores> stores_ = {};  // length 0: none
 };
 
 }  // namespace nvmm
