@@ -84,6 +84,7 @@ function loadElf(memory: Uint8Array, file: Uint8Array, view: DataView): number {
   if (size < 32 || table + size * count > view.byteLength) {
     throw new CommandError('The ELF file is cut short: its program headers are not in it.');
   }
+  let total = 0; // segments may overlap, and a file may name 65535 of them
   for (let i = 0; i < count; i++) {
     const field = (offset: number): number => view.getUint32(table + size * i + offset, true);
     const [type, offset, address, inFile, inMemory] = [field(0), field(4), field(12), field(16), field(20)];
@@ -91,6 +92,8 @@ function loadElf(memory: Uint8Array, file: Uint8Array, view: DataView): number {
     if (offset + inFile > file.length || inFile > inMemory) {
       throw new CommandError('The ELF file is cut short: a segment is not in it.');
     }
+    total += inMemory;
+    if (total > memory.length) throw tooLarge(total);
     copy(memory, address, file.subarray(offset, offset + inFile), inMemory);
   }
   return view.getUint32(24, true);
@@ -98,14 +101,14 @@ function loadElf(memory: Uint8Array, file: Uint8Array, view: DataView): number {
 
 /** Puts bytes at a guest-physical address, with zeros behind them up to `size`. */
 function copy(memory: Uint8Array, address: number, bytes: Uint8Array, size: number): void {
-  if (address + size > memory.length) {
-    const needed = `0x${(address + size).toString(16)}`;
-    throw new CommandError(
-      `The guest's memory ends before ${needed}, which the file needs: give it more with --memory.`,
-    );
-  }
+  if (address + size > memory.length) throw tooLarge(address + size);
   memory.set(bytes, address);
 }
+
+const tooLarge = (needed: number): CommandError =>
+  new CommandError(
+    `The guest's memory ends before 0x${needed.toString(16)}, which the file needs: give it more with --memory.`,
+  );
 
 function writeInformation(memory: Uint8Array, commandLine: string): void {
   const text = Buffer.from(`${commandLine}\0`);

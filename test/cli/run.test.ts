@@ -229,6 +229,19 @@ describe('nvmm run of multiboot kernels', () => {
     });
   }
 
+  // Or it would take as long as the file likes.
+  it('refuses segments that are one upon the other', () => {
+    const kernel = elfKernel();
+    const [table, count] = [kernel.readUInt32LE(28), 60_000];
+    const segment = kernel.subarray(table, table + 32);
+    segment.writeUInt32LE(0x10_0000, 20); // bytes in memory
+    kernel.writeUInt32LE(kernel.length, 28);
+    kernel.writeUInt16LE(32, 42);
+    kernel.writeUInt16LE(count, 44);
+    const file = Buffer.concat([kernel, ...Array.from({ length: count }, () => segment)]);
+    expect(() => loadMultiboot(new Uint8Array(0x100_0000), file, '')).to.throw(CommandError, '--memory');
+  });
+
   it('needs the memory that the file asks for', async () => {
     const { status, stderr } = await onMock(['run', '--memory', '1M', fileWith(elfKernel())]);
     expect(status).to.equal(1);

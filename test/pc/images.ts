@@ -1,4 +1,4 @@
-// Files for the loaders of examples/pc: as their formats describe them, and any others.
+// Files for the loaders of examples/pc and of `nvmm run`: as their formats describe them, and any others.
 import fc from 'fast-check';
 import { gzipSync } from 'node:zlib';
 import { MiB } from '../../examples/pc/layout.js';
@@ -8,6 +8,8 @@ import { Image, ImageError } from '../../examples/pc/loaders/image.js';
 import { loadKernel } from '../../examples/pc/loaders/kernel.js';
 import { loadRealMode } from '../../examples/pc/loaders/real-mode.js';
 import { GuestMemory } from '../../examples/pc/memory.js';
+import { isMultiboot, loadMultiboot } from '../../lib/cli/image.js';
+import { CommandError } from '../../lib/cli/output.js';
 
 export const CODE = Uint8Array.from({ length: 1000 }, (_, i) => i * 3);
 
@@ -221,6 +223,7 @@ export function misconduct(bytes: Uint8Array): string | undefined {
     'real mode': (boot) => loadRealMode(boot, image),
     initrd: (boot) => loadKernel({ ...boot, initrd: image }, new Image('kernel', originals[0]!)),
     BIOS: ({ memory }) => loadBios(memory, image),
+    'nvmm run': () => isMultiboot(bytes) && loadMultiboot(windows[0]!.bytes, bytes, 'command line'),
   };
   for (const [way, load] of Object.entries(ways)) {
     const memory = new CountingMemory(windows);
@@ -228,7 +231,8 @@ export function misconduct(bytes: Uint8Array): string | undefined {
     try {
       load({ memory, ram: RAM, commandLine: 'command line', initrd });
     } catch (error) {
-      if (!(error instanceof ImageError)) return `${way}: ${String((error as Error).stack)}`;
+      if (!(error instanceof ImageError || error instanceof CommandError))
+        return `${way}: ${String((error as Error).stack)}`;
     }
     const allocated = process.memoryUsage().arrayBuffers - before;
     if (allocated > OWN + EXPANSION * bytes.length) return `${way}: allocates ${allocated} bytes for ${bytes.length}`;
