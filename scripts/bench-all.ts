@@ -2,6 +2,7 @@
 // docs/performance.md. A benchmark that lacks what it compares with is named with its reason, and the others go on.
 //
 //   --only NAME      this one only; may be repeated; writes nothing unless --out is given
+//   --quick          a fifth of the measurements; writes nothing unless --out is given
 //   --out FOLDER     where to write (docs unless given)
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -21,7 +22,11 @@ const BENCHMARKS = Object.keys(scripts)
   .map((name) => name.slice('bench:'.length));
 
 const { values } = parseArgs({
-  options: { only: { type: 'string', multiple: true, default: BENCHMARKS }, out: { type: 'string' } },
+  options: {
+    only: { type: 'string', multiple: true, default: BENCHMARKS },
+    out: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+  },
 });
 const unknown = values.only.find((name) => !BENCHMARKS.includes(name));
 if (unknown !== undefined) {
@@ -38,13 +43,17 @@ interface Result {
 
 function run(name: string): Result {
   console.error(`bench:${name} …`);
-  const { status, stdout, stderr } = spawnSync('npm', ['run', '--silent', `bench:${name}`, '--', '--json'], {
+  const options = values.quick ? ['--json', '--quick'] : ['--json'];
+  const { status, signal, stdout, stderr } = spawnSync('npm', ['run', '--silent', `bench:${name}`, '--', ...options], {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
   });
   try {
-    if (status !== 0) throw new Error(stderr.trim().split('\n').at(-1));
+    if (status !== 0) {
+      const said = stderr.trim().split('\n').at(-1)!;
+      throw new Error(said !== '' ? said : `It ended with ${signal ?? `status ${status}`}, and said nothing.`);
+    }
     return { name, rows: (JSON.parse(stdout.slice(stdout.indexOf('{'))) as { rows: Row[] }).rows };
   } catch (error) {
     return { name, rows: [], failure: (error as Error).message };
@@ -87,7 +96,7 @@ function table({ name, rows, failure }: Result): string {
 const { machine, versions } = report;
 const text = `# Performance
 
-Made by \`npm run bench\` on ${report.date}: don't edit. ${machine.cpu}, ${machine.cores} processors, ${machine.memory},
+Made by \`npm run bench${values.quick ? ' -- --quick' : ''}\` on ${report.date}: don't edit. ${machine.cpu}, ${machine.cores} processors, ${machine.memory},
 ${machine.system}; nvmm ${versions.nvmm}, Node ${versions.node}, ${versions.compiler}.
 
 Only ratios mean something elsewhere: what is compared was measured in turns in the same run, and medians are shown. What a
@@ -95,7 +104,8 @@ benchmark compares with is said at the head of scripts/bench-NAME.ts.
 
 ${results.map(table).join('\n')}`;
 
-const folder = values.out ?? (values.only.length === BENCHMARKS.length ? join(root, 'docs') : undefined);
+const folder =
+  values.out ?? (values.only.length === BENCHMARKS.length && !values.quick ? join(root, 'docs') : undefined);
 if (folder === undefined) {
   console.log(text);
 } else {

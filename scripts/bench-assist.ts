@@ -10,10 +10,10 @@ import { join } from 'node:path';
 import { Cr, ExitReason, Gpr, Msr, openNvmm, Prot, Seg, StateFlag, type Machine, type Vcpu } from 'nvmm';
 import { createMock } from 'nvmm/mock';
 import { Paging } from '../lib/x86/paging.js';
-import { buildPrograms, median, report, type Row } from './bench.js';
+import { buildPrograms, median, report, rounds, type Row } from './bench.js';
 
 // Rounds are shorter than a time slice of the host: most of them are not disturbed.
-const ROUNDS = 401;
+const ROUNDS = rounds(401);
 const CALLS = 2_000;
 
 // In ns: 562 instructions a call, counted by callgrind as gcc 12 compiles them.

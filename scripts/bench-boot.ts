@@ -12,10 +12,14 @@ import { parseArgs } from 'node:util';
 import { Image } from '../examples/pc/loaders/image.js';
 import { extractVmlinux } from '../examples/pc/loaders/linux.js';
 import { busyboxArchive, cloudKernel, packageFile } from '../test/pc/guests.js';
-import { isInstalled, median, report, timeOf, type Row } from './bench.js';
+import { isInstalled, median, report, rounds, timeOf, type Row } from './bench.js';
 
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '3' }, json: { type: 'boolean' } },
+  options: {
+    rounds: { type: 'string', default: String(rounds(3)) },
+    json: { type: 'boolean' },
+    quick: { type: 'boolean' },
+  },
 });
 
 const PROMPT = '/ # ';

@@ -10,15 +10,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { median, report, timeOf, type Row } from './bench.js';
+import { median, report, rounds, timeOf, type Row } from './bench.js';
 import { findPeers, mock, type Machine } from './bench-cpu/machines.js';
 import { makeRom, PROGRAMS, type Mode } from './bench-cpu/rom.js';
 
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: String(rounds(5)) },
     peer: { type: 'string', multiple: true },
     json: { type: 'boolean' },
+    quick: { type: 'boolean' },
   },
 });
 

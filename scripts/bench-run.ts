@@ -13,7 +13,7 @@ import { createMock } from 'nvmm/mock';
 import { MockSystem } from '../lib/mock-system.js';
 import { loadNative, type DeviceHandle } from '../lib/native.js';
 import { guestOf, handleExits, HLT_LOOP, newMachine, OUT_LOOP, SPIN } from './bench-run/exits.js';
-import { buildPrograms, median, report, type Row } from './bench.js';
+import { buildPrograms, median, report, rounds, type Row } from './bench.js';
 
 /** The part of nvmm_raw.node that is for this. */
 interface RawModule {
@@ -28,7 +28,7 @@ const compare = (name: string, value: number, unit: string, baseline: number): v
 };
 
 const EXITS = 200_000;
-const ROUNDS = 15;
+const ROUNDS = rounds(15);
 
 /** Nanoseconds of processor time per exit. */
 function exitTime(vcpu: Vcpu): number {

@@ -3,10 +3,10 @@
 import { spawnSync } from 'node:child_process';
 import { GUESTS } from '../test/hostile/guests/guests.js';
 import type { Report } from '../test/hostile/guests/session.js';
-import { median, report, type Row } from './bench.js';
+import { median, report, rounds, type Row } from './bench.js';
 import { root } from './build-variant.js';
 
-const STOPS = 21;
+const STOPS = rounds(21);
 
 const rows = GUESTS.flatMap((name): Row[] => {
   const { stdout } = spawnSync(
