@@ -42,7 +42,11 @@ class Job {
     job->thread_->join(kPatience);
     job->outcome_->close();
     const Napi::HandleScope scope(env);
-    job->deferred_.Resolve(job->result_(env, static_cast<int>(reinterpret_cast<intptr_t>(error))));
+    try {
+      job->deferred_.Resolve(job->result_(env, static_cast<int>(reinterpret_cast<intptr_t>(error))));
+    } catch (const Napi::Error&) {
+      // A Worker that is being terminated makes no objects any more. Nobody waits for them.
+    }
   }
 
   static void abandon(void* context) {

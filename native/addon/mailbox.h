@@ -2,7 +2,7 @@
 // after its environment has ended touches freed memory.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <mutex>
 
@@ -15,7 +15,10 @@ class Mailbox {
   Mailbox(napi_env env, napi_value function, void* context, napi_threadsafe_function_call_js receive) : env_(env) {
     napi_value name;
     napi_create_string_utf8(env, "nvmm", NAPI_AUTO_LENGTH, &name);
-    napi_create_threadsafe_function(env, function, nullptr, name, 0, 1, nullptr, nullptr, context, receive, &function_);
+    if (napi_create_threadsafe_function(env, function, nullptr, name, 0, 1, nullptr, nullptr, context, receive,
+                                        &function_) != napi_ok) {
+      throw Napi::Error::New(env);
+    }
     unref();
   }
 

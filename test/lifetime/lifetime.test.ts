@@ -114,6 +114,16 @@ const cases: Record<string, string> = {
     }
     console.log('done');`,
 
+  'Workers are terminated while requests are under way on threads of their own': `
+    const { Worker } = await import('node:worker_threads');
+    for (let round = 0; round < 10; round++) {
+      const worker = new Worker('./dist/test/lifetime/requests-worker.js', { execArgv: [] });
+      await new Promise((resolve) => worker.once('message', resolve));
+      for (let turn = 0; turn < round; turn++) await new Promise(setImmediate);
+      await worker.terminate();
+    }
+    console.log('done');`,
+
   'Workers load the addon, run, and are terminated while a VCPU runs': `
     const { Worker } = await import('node:worker_threads');
     const workers = Array.from({ length: 4 }, () => new Worker('./dist/test/lifetime/spinning-worker.js', { execArgv: [] }));
