@@ -76,7 +76,7 @@ function random(folder: string): boolean {
   const first = number('first', values.first);
   const seed = String(number('seed', values.seed));
   const end = values.minutes === undefined ? Infinity : Date.now() + number('minutes', values.minutes) * 60_000;
-  const totals = new Map(CODE_SIZES.map((bits) => [bits, { passed: 0, failed: 0, hung: 0 }]));
+  const totals = new Map(CODE_SIZES.map((bits) => [bits, { passed: 0, failed: 0, unsteady: 0 }]));
   const undefinedOnes: Undefined = new Map();
   for (let done = 0; done < perSize && Date.now() < end; done += CHUNK) {
     for (const bits of CODE_SIZES) {
@@ -88,20 +88,20 @@ function random(folder: string): boolean {
         return true;
       }
       const total = totals.get(bits)!;
-      const closing = /(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$/.exec(stdout);
+      const closing = /(\d+) passed, (\d+) failed(?:, (\d+) unsteady)?\s*$/.exec(stdout);
       if (closing === null) throw new Error(`oracle ${args.join(' ')} ended with status ${status}:\n${stdout}`);
       total.passed += Number(closing[1]);
       total.failed += Number(closing[2]);
-      total.hung += Number(closing[3] ?? 0);
+      total.unsteady += Number(closing[3] ?? 0);
       if (status !== 0) console.log(stdout.slice(0, stdout.search(/^\d\d-bit code/m)).trimEnd());
       addUndefined(undefinedOnes, stdout);
       progress(`random: ${done} of ${perSize} cases of each code size`);
     }
   }
   progress('');
-  for (const [bits, { passed, failed, hung }] of totals) {
-    const lost = hung > 0 ? `, ${hung} without an outcome on the host` : '';
-    console.log(`${bits}-bit code: ${passed} cases of seed ${seed} agree with the host, ${failed} do not${lost}`);
+  for (const [bits, { passed, failed, unsteady }] of totals) {
+    const others = unsteady > 0 ? `, ${unsteady} did at the second time only` : '';
+    console.log(`${bits}-bit code: ${passed} cases of seed ${seed} agree with the host, ${failed} do not${others}`);
   }
   const list = [...undefinedOnes].map(
     ([name, flags]) => `${name} (${[...flags].map(([flag, count]) => `${flag} ${count}`).join(', ')})`,

@@ -173,6 +173,12 @@ bool unpredictableOnAmd(const Case& c, unsigned executed, bool faulted) {
   return false;
 }
 
+// Linux takes a page fault above 4 GiB in 32-bit code for an erratum of AMD's K8, and executes the instruction again,
+// for ever: a far CALL to 64-bit code pushes there if its stack begins at 0.
+bool repeatedByLinux(const Outcome& guest) {
+  return guest.vector == kPageFault && guest.cr2 >> 32 && guest.selector[Seg::CS] != kCode64;
+}
+
 void compareMemory(const Memory& initial, const Outcome& native, const Outcome& guest,
                    std::vector<Difference>& differences) {
   const uint8_t* n = (native.memoryChanged ? native.memory : initial).bytes;
@@ -219,7 +225,10 @@ std::string flagNames(uint64_t rflags) {
 Comparison compare(const Case& c, const Memory& initial, const Outcome& native, const Outcome& guest) {
   Comparison result;
   auto& d = result.differences;
-  if (native.vector == kNoVector) return result;  // nothing to compare with
+  if (native.vector == kNoVector) {
+    if (!repeatedByLinux(guest)) d.push_back({"vector", "none: hangs, or dies", vectorName(guest.vector)});
+    return result;
+  }
   if (guest.vector == kPageFault && guest.cr2 >= kForeign && guest.cr2 < kUserEnd) return result;
   const bool trap = native.vector == kBreakpoint || native.vector == kDebug;
   const uint64_t stoppedAt = native.rip - (c.rip - codeBase(c));
