@@ -22,8 +22,9 @@ void Runner::shutDown() {
     desk_->quit = true;
   }
   desk_->wake.notify_one();
-  if (active_) desk_->vcpu->interrupt(kPatience);
-  const bool joined = thread_.join(kPatience);
+  // Who can't be interrupted is not waited for twice.
+  const bool idle = !active_ || desk_->vcpu->interrupt(kPatience);
+  const bool joined = thread_.join(idle ? kPatience : std::chrono::seconds(0));
   if (active_ && joined) desk_->vcpu->release();
   desk_->mailbox.close();
 }

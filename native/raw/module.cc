@@ -15,6 +15,7 @@
 #include "kernel_raw_device.h"
 #include "memory.h"
 #include "round_trip.h"
+#include "stuck_device.h"
 #include "system_call_device.h"
 #include "watch.h"
 
@@ -280,11 +281,12 @@ static Napi::Value store(const Napi::CallbackInfo& info) {
   return in.answer(store(in.big(0), bytes.Data(), bytes.ByteLength()));
 }
 
-// withSystemCalls(device) -> handle of a device whose runs make a system call besides
-static Napi::Value withSystemCalls(const Napi::CallbackInfo& info) {
+// A device around one that is the first argument.
+template <class Around>
+static Napi::Value wrapped(const Napi::CallbackInfo& info) {
   auto device = deviceOf(info[0]);
   if (!device) throw Napi::TypeError::New(info.Env(), "This is not a device.");
-  return handleOf(info.Env(), std::make_shared<SystemCallDevice>(std::move(device)));
+  return handleOf(info.Env(), std::make_shared<Around>(std::move(device)));
 }
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -319,7 +321,8 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("load", load);
   add("store", store);
   add("roundTrip", roundTrip);
-  add("withSystemCalls", withSystemCalls);
+  add("withSystemCalls", wrapped<SystemCallDevice>);  // its runs make a system call besides
+  add("withStuckRuns", wrapped<StuckDevice>);         // they never end
   return exports;
 }
 

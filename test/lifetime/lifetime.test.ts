@@ -124,6 +124,25 @@ const cases: Record<string, string> = {
     }
     console.log('done');`,
 
+  'an environment that ends does not wait for ever for a run that nothing ends': `
+    const { Worker } = await import('node:worker_threads');
+    const { loadNative } = await import('./dist/lib/native.js');
+    const { MockSystem } = await import('./dist/lib/mock-system.js');
+    const system = new MockSystem(loadNative('nvmm_raw').withStuckRuns(createMock().handle), 2);
+    const stuck = openNvmm({ device: system }).createMachine();
+    const isStuck = async (vcpu) => { while (vcpu.exit.reason !== ExitReason.SHUTDOWN) await new Promise(setImmediate); };
+    const { vcpu } = realMode(stuck, ${CODE.spin});
+    const worker = new Worker('./dist/test/lifetime/asynchronous-worker.js', {
+      execArgv: [], workerData: { machine: stuck.share(), id: 0 } });
+    await isStuck(vcpu);
+    await worker.terminate();
+    if (!vcpu.running) throw new Error('not stuck');
+    const other = stuck.createVcpu(1);
+    other.runAsync();
+    await isStuck(other);
+    console.log('done');
+    process.exit(0);`,
+
   'Workers load the addon, run, and are terminated while a VCPU runs': `
     const { Worker } = await import('node:worker_threads');
     const workers = Array.from({ length: 4 }, () => new Worker('./dist/test/lifetime/spinning-worker.js', { execArgv: [] }));

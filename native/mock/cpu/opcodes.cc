@@ -553,8 +553,9 @@ struct Index {
 OpcodeRange opcodes() { return {std::begin(kOpcodes), std::end(kOpcodes)}; }
 
 OpcodeRange opcodes(Map map, uint8_t opcode) {
-  static const Index index;
-  return index.ranges[static_cast<unsigned>(map) << 8 | opcode];
+  // Never destroyed: threads may outlast the static objects of a process that exits.
+  static const auto* index = new Index();
+  return index->ranges[static_cast<unsigned>(map) << 8 | opcode];
 }
 
 }  // namespace nvmm::cpu
