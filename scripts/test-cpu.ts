@@ -93,7 +93,8 @@ function random(folder: string): boolean {
       total.passed += Number(closing[1]);
       total.failed += Number(closing[2]);
       total.unsteady += Number(closing[3] ?? 0);
-      if (status !== 0) console.log(stdout.slice(0, stdout.search(/^\d\d-bit code/m)).trimEnd());
+      const reports = stdout.slice(0, stdout.search(/^\d\d-bit code/m)).trim();
+      if (reports !== '') console.log(reports);
       addUndefined(undefinedOnes, stdout);
       progress(`random: ${done} of ${perSize} cases of each code size`);
     }

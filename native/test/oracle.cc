@@ -39,7 +39,7 @@ struct Options {
 
 struct Counts {
   uint64_t passed = 0, failed = 0;
-  uint64_t unsteady = 0;  // the host's outcome was another one at first: interrupts are seen by some instructions
+  uint64_t unsteady = 0;  // the host's outcome was another one at first
 
   Counts& operator+=(const Counts& c) {
     passed += c.passed, failed += c.failed, unsteady += c.unsteady;
@@ -232,13 +232,16 @@ Counts Oracle::run(unsigned bits) {
     for (unsigned i = 0; i < n; i++) guest_.run(batch.cases[i], outcomes[i]);
     native_.wait();
     unsigned differing[Batch::kCapacity], differences = 0;
+    Difference first[Batch::kCapacity];
     for (unsigned i = 0; i < n; i++) {
       const Comparison result = compare(batch.cases[i], initial_, batch.outcomes[i], outcomes[i]);
       if (options_.verbose) tally(batch.cases[i], result);
-      if (result.differences.empty())
+      if (result.differences.empty()) {
         counts[families[i]].passed++;
-      else
+      } else {
+        first[differences] = result.differences[0];
         differing[differences++] = i;
+      }
     }
     unsigned failed[Batch::kCapacity], failures = 0;
     if (differences) {
@@ -251,6 +254,10 @@ Counts Oracle::run(unsigned bits) {
       Counts& family = counts[families[which]];
       if (again.differences.empty()) {
         family.unsteady++;
+        std::printf("unsteady: case %llu of seed %llu, %u bits: %s was %s on the host at first, then %s\n",
+                    static_cast<unsigned long long>(options_.first + done + which),
+                    static_cast<unsigned long long>(options_.plan.seed), bits, first[i].field.c_str(),
+                    first[i].native.c_str(), first[i].guest.c_str());
       } else {
         family.failed++;
         failed[failures++] = which;
