@@ -51,7 +51,9 @@ function run(name: string): Result {
   });
   try {
     if (status !== 0) {
-      const said = stderr.trim().split('\n').at(-1)!;
+      const lines = stderr.trim().split('\n');
+      // Node's version follows an error that was not caught.
+      const said = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1)!;
       throw new Error(said !== '' ? said : `It ended with ${signal ?? `status ${status}`}, and said nothing.`);
     }
     return { name, rows: (JSON.parse(stdout.slice(stdout.indexOf('{'))) as { rows: Row[] }).rows };

@@ -1,6 +1,6 @@
 // npm run fuzz: the targets of native/fuzz under libFuzzer, AddressSanitizer and UBSan, for a time, starting from the corpus
 // kept in native/fuzz/corpus. What they find out lies in build-fuzz/corpus, what they find wrong in build-fuzz/findings.
-// Without clang the corpus is replayed once, with the sanitizers of the compiler that there is.
+// Without clang, and with --replay, the corpus is replayed once, with the sanitizers of the compiler that there is.
 //
 //   --minutes N      of each target (1 unless given)
 //   --target NAME    only this one; may be repeated
@@ -45,8 +45,9 @@ if (unknown !== undefined || !(seconds > 0) || !/^\d+$/.test(values.seed)) {
 const clang = ['clang++', 'clang++-19', 'clang++-18', 'clang++-17', 'clang++-16', 'clang++-15', 'clang++-14'].find(
   (name) => spawnSync(name, ['--version']).status === 0,
 );
-const libFuzzer = clang !== undefined;
-if (!libFuzzer) console.error('clang, whose libFuzzer this needs, is not installed: the corpus is replayed only.');
+const libFuzzer = clang !== undefined && !values.replay;
+if (clang === undefined && !values.replay)
+  console.error('clang, whose libFuzzer this needs, is not installed: the corpus is replayed only.');
 
 const folder = join(root, libFuzzer ? 'build-fuzz' : 'build-replay');
 const corpusOf = (target: string): string => join(folder, 'corpus', target);
@@ -161,7 +162,7 @@ async function minimize(target: string): Promise<boolean> {
 }
 
 build();
-const action = values.minimize && libFuzzer ? minimize : values.replay || !libFuzzer ? replay : fuzz;
+const action = !libFuzzer ? replay : values.minimize ? minimize : fuzz;
 let failures = 0;
 for (const target of values.target) if (!(await action(target))) failures++;
 process.exitCode = failures === 0 ? 0 : 1;

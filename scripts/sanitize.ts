@@ -1,4 +1,4 @@
-// npm run test:sanitize: the suite and the native stress on instrumented builds, with AddressSanitizer and UBSan, then with
+// npm run test:sanitize: the suite and native programs on instrumented builds, with AddressSanitizer and UBSan, then with
 // ThreadSanitizer. Node itself is not instrumented: the runtime is preloaded into it.
 //
 //   --only address|thread   one of the two
@@ -51,7 +51,17 @@ const SANITIZERS: readonly Sanitizer[] = [
   },
 ];
 
-const PROGRAMS = ['driver_test', 'driver_stress'];
+/** Programs that run without Node, and their arguments. */
+const PROGRAMS: readonly (readonly [string, ...string[]])[] = [
+  ['cpu_test'],
+  ['fpu_test'],
+  ['system_test'],
+  ['driver_test'],
+  ['driver_stress', values.seconds],
+  // The comm page rewritten during runs. The driver has it at an address of its own, so that ThreadSanitizer does not take the
+  // program's writes, which are meant to race, for one.
+  ['fuzz_comm', join(root, 'native', 'fuzz', 'corpus', 'comm')],
+];
 
 let failures = 0;
 
@@ -76,10 +86,9 @@ function libraryPath(folder: string, name: string): string {
 
 for (const { name, flags, runtime, programs, suite } of SANITIZERS) {
   if (values.only !== undefined && values.only !== name) continue;
-  const targets = values.suite ? [...MODULES, ...PROGRAMS] : PROGRAMS;
+  const targets = [...(values.suite ? MODULES : []), ...PROGRAMS.map(([program]) => program)];
   const folder = buildVariant(name, { NVMM_SANITIZE: flags }, targets);
-  run(`${name}: driver_test`, join(folder, 'driver_test'), [], programs);
-  run(`${name}: driver_stress, ${values.seconds} s`, join(folder, 'driver_stress'), [values.seconds], programs);
+  for (const [program, ...args] of PROGRAMS) run(`${name}: ${program}`, join(folder, program), args, programs);
   if (!values.suite) continue;
   const env = { ...suite, NVMM_BUILD_DIR: join(folder, 'Release'), LD_PRELOAD: libraryPath(folder, runtime) };
   const mocha = join(root, 'node_modules', 'mocha', 'bin', 'mocha.js');
