@@ -212,6 +212,41 @@ void savedState() {
   for (unsigned i = 0; i < 8; ++i) expectEqual(fpu.st[i].signExponent, 0x3fff + i, "ST after FRSTOR");
 }
 
+// Control instructions leave the pointers as they are. The others set FIP, and on AMD's processors FOP and the FDP of
+// an operand in memory, which Intel's keep for unmasked exceptions.
+void lastInstruction() {
+  struct {
+    const char* name;
+    std::vector<uint8_t> code;
+    uint16_t fop;  // 0: a control instruction
+    bool memory;
+  } const kCases[] = {
+      {"FLD1", {0xd9, 0xe8}, 0x1e8, false},
+      {"FNOP", {0xd9, 0xd0}, 0x1d0, false},
+      {"FINCSTP", {0xd9, 0xf7}, 0x1f7, false},
+      {"FST m32", {0x3e, 0xd9, 0x15, 0x80, 0x40, 0, 0}, 0x115, true},
+      {"FILD m64", {0xdf, 0x2d, 0x80, 0x40, 0, 0}, 0x72d, true},
+      {"FNCLEX", {0xdb, 0xe2}, 0, false},
+      {"FLDCW", {0xd9, 0x2d, 0x80, 0x40, 0, 0}, 0, true},
+      {"FNSTSW AX", {0xdf, 0xe0}, 0, false},
+      {"FWAIT", {0x9b}, 0, false},
+      {"EMMS", {0x0f, 0x77}, 0, false},
+  };
+  for (Vendor vendor : {Vendor::Amd, Vendor::Intel}) {
+    for (const auto& c : kCases) {
+      Guest guest(Start::Protected32, vendor);
+      guest.write<uint16_t>(kData + 0x80, 0x37f);
+      FpuImage& fpu = guest.cpu.state().fpu;
+      pointers(fpu);
+      run(guest, c.code);
+      const bool sets = c.fop && vendor == Vendor::Amd;
+      expectEqual(fpu.fip, c.fop ? Guest::kCode : 0x12345678, std::string("FIP after ") + c.name);
+      expectEqual(fpu.fop, sets ? c.fop : 0x5a5, std::string("FOP after ") + c.name);
+      expectEqual(fpu.fdp, sets && c.memory ? kData + 0x80 : 0x9abcdef0, std::string("FDP after ") + c.name);
+    }
+  }
+}
+
 // ---- FXSAVE, XSAVE --------------------------------------------------------------------------------------------------
 
 constexpr uint64_t kXmmOffset = 160;
@@ -309,6 +344,7 @@ int main() {
   traps();
   environments();
   savedState();
+  lastInstruction();
   fxsaveForms();
   fastFxsave();
   xsaveComponents();

@@ -39,7 +39,9 @@ struct Options {
 
 struct Counts {
   uint64_t passed = 0, failed = 0;
-  uint64_t unsteady = 0;  // the host's outcome was another one at first
+  // The host's outcome was another one at first: at a switch to another process, AMD's processors lose the pointers of
+  // an x87 without a pending exception.
+  uint64_t unsteady = 0;
 
   Counts& operator+=(const Counts& c) {
     passed += c.passed, failed += c.failed, unsteady += c.unsteady;

@@ -42,12 +42,15 @@ bool X87::signal(uint8_t flags) {
   fpu.fsw |= flags;
   if (!(flags & ~fpu.fcw)) return true;
   fpu.fsw |= kErrorSummary | kBusy;
-  // The opcode and the operand's address are kept of such instructions only, as recent processors do.
+  pointToOperand();
+  return false;
+}
+
+void X87::pointToOperand() {
   const uint8_t* opcode = core.block->bytes + insn->offset;
   while ((*opcode & 0xf8) != 0xd8) ++opcode;
   fpu.fop = static_cast<uint16_t>((opcode[0] & 7) << 8 | opcode[1]);
   if (insn->memory) fpu.fdp = core.address(insn);
-  return false;
 }
 
 bool X87::underflow() {

@@ -44,7 +44,7 @@ class X87 {
     return !pendingException(fpu) || core.raise(vector::MF);
   }
   void begin() {
-    fpu.fip = core.rip(insn);
+    point();
     clearC1();
   }
   bool start() {  // of an instruction that reads no memory
@@ -54,7 +54,7 @@ class X87 {
   }
   bool startKeepingC1() {
     if (!ready()) return false;
-    fpu.fip = core.rip(insn);
+    point();
     return true;
   }
 
@@ -120,6 +120,15 @@ class X87 {
   Core& core;
   const Insn* insn;
   FpuImage& fpu;
+
+ private:
+  // The pointers of the last instruction that was no control instruction. Of FOP and FDP, Intel's processors know
+  // unmasked exceptions only.
+  void point() {
+    fpu.fip = core.rip(insn);
+    if (core.amd()) pointToOperand();
+  }
+  void pointToOperand();
 };
 
 }  // namespace nvmm::cpu
