@@ -1167,8 +1167,13 @@ void badTasks(Vendor v) {
     const char* what;
     unsigned cs, ss;
     unsigned vector, error;
+    unsigned ldt = 0;
   };
   const Case cases[] = {
+      {"LDT in the LDT", 0x08, 0x10, 10, 0x6c, 0x6c},
+      {"LDT beyond the table", 0x08, 0x10, 10, 0x1f8, 0x1f8},
+      {"LDT of data", 0x08, 0x10, 10, 0x10, 0x10},
+      {"LDT not present", 0x08, 0x10, 10, 0x90, 0x90},
       {"CS null", 0, 0x10, 10, 0},
       {"CS beyond the table", 0x1f8, 0x10, 10, 0x1f8},
       {"CS of data", 0x10, 0x10, 10, 0x10},
@@ -1191,8 +1196,8 @@ void badTasks(Vendor v) {
     secondTask(m);
     m.gdt(0x68, descriptor(kTss3, 0x67, 0x89)).gdt(0x70, descriptor(0, 0xfffff, 0xc1b));
     m.gdt(0x78, descriptor(0, 0xfffff, 0xc13)).gdt(0x80, descriptor(0, 0xfffff, 0xcff));
-    m.gdt(0x88, descriptor(0, 0xfffff, 0xc91));
-    m.put<uint32_t>(kTss2 + 0x4c, c.cs).put<uint32_t>(kTss2 + 0x50, c.ss);
+    m.gdt(0x88, descriptor(0, 0xfffff, 0xc91)).gdt(0x90, descriptor(0x7400, 0xf, 0x02));
+    m.put<uint32_t>(kTss2 + 0x60, c.ldt).put<uint32_t>(kTss2 + 0x4c, c.cs).put<uint32_t>(kTss2 + 0x50, c.ss);
     m.put<uint32_t>(kTss3 + 0x20, 0x2800).put<uint32_t>(kTss3 + 0x24, 2).put<uint32_t>(kTss3 + 0x38, 0x8c00);
     for (unsigned i = 0; i < 6; ++i) m.put<uint32_t>(kTss3 + 0x48 + i * 4, i == 1 ? 0x08 : 0x10);
     m.put(kIdt + c.vector * 8, gate(0x68, 0, 0x85));
@@ -1293,6 +1298,67 @@ void taskSwitches(Vendor v) {
   equal(u.s.rip, 0x1005, "EIP");
   equal(u.s.tr.selector, 0x40, "TR");
   equal(u.s.gpr[RAX], 1, "EAX");
+}
+
+// A TSS of 16 bits: 44 bytes, with its own places for everything.
+void taskOf16Bits(Vendor v) {
+  Machine m(v);
+  m.prot32().gdt(0x60, descriptor(kTss2, 0x2b, 0x81)).put<uint8_t>(kGdt + 0x45, 0x8b);
+  m.put<uint16_t>(kTss2 + 14, 0x2000).put<uint16_t>(kTss2 + 16, 2).put<uint16_t>(kTss2 + 18, 0xaaaa);
+  m.put<uint16_t>(kTss2 + 26, 0x8800).put<uint32_t>(kTss2 + 44, 0xdeadbeef);
+  for (unsigned i = 0; i < 4; ++i) m.put<uint16_t>(kTss2 + 34 + i * 2, i == 1 ? 0x08 : 0x10);
+  m.code32(0x1000, "mov ebx,0x12345678; call 0x60:0; out 0x33,al", "bb785634129a000000006000e633");
+  m.code32(0x2000, "out 0x44,al; mov eax,0xbbbb; iret", "e644b8bbbb0000cf");
+  equal(m.run(), "out 44", "CALL");
+  equal(m.s.gpr[RAX] & 0xffff, 0xaaaa, "AX");
+  equal(m.s.gpr[RSP] & 0xffff, 0x8800, "SP");
+  equal(m.s.tr.selector, 0x60, "TR");
+  equal(m.get<uint16_t>(kTss2), 0x40, "link");
+  equal(m.get<uint8_t>(kGdt + 0x65), 0x83, "new TSS busy");
+  equal(m.resume(), "out 33", "IRET");
+  equal(m.s.gpr[RBX], 0x12345678, "EBX, of a TSS of 32 bits");
+  equal(m.get<uint16_t>(kTss2 + 14), 0x2008, "IP saved");
+  equal(m.get<uint16_t>(kTss2 + 18), 0xbbbb, "AX saved");
+  equal(m.get<uint32_t>(kTss2 + 44), 0xdeadbeef, "what is behind it");
+}
+
+void taskWithLdt(Vendor v) {
+  constexpr uint64_t kLdtBase = 0x20000;
+  Machine m(v);
+  secondTask(m);
+  m.gdt(0x68, descriptor(kLdtBase, 0xf, 0x82)).put(kLdtBase + 8, descriptor(0x9000, 0xfff, 0x493));
+  m.put<uint32_t>(kTss2 + 0x60, 0x68).put<uint32_t>(kTss2 + 0x54, 0x0c).put<uint32_t>(0x9020, 0x5ec0de);
+  m.code32(0x1000, "mov eax,1; jmp 0x60:0", "b801000000ea000000006000");
+  m.code32(0x2000, "mov eax,[0x20]; out 0x44,al", "a120000000e644");
+  // An exit in the middle of the switch leaves everything as it was, for it to begin again.
+  m.unmap(kLdtBase);
+  equal(m.run(), "read 20008", "unmapped LDT");
+  equal(m.s.rip, 0x1005, "EIP");
+  equal(m.s.gpr[RAX], 1, "EAX");
+  equal(m.s.gpr[RSP], 0x8000, "ESP");
+  equal(m.s.tr.selector, 0x40, "TR");
+  equal(m.s.ldtr.selector, 0, "LDTR");
+  equal(m.s.seg[CS].selector, 0x08, "CS");
+  equal(m.s.cr0 & kTS, 0, "TS");
+  equal(m.get<uint8_t>(kGdt + 0x65), 0x89, "new TSS available");
+  m.prot(kLdtBase, kReadable | kWritable | kExecutable);
+  equal(m.run(), "out 44", "mapped LDT");
+  equal(m.s.gpr[RAX], 0x5ec0de, "a double word of the segment in the LDT");
+  equal(m.s.ldtr.selector, 0x68, "LDTR");
+  equal(m.s.ldtr.base, kLdtBase, "LDTR's base");
+}
+
+void taskInVirtual8086Mode(Vendor v) {
+  Machine m(v);
+  secondTask(m);
+  m.put<uint32_t>(kTss2 + 4, 0x7800).put<uint32_t>(kTss2 + 8, 0x10);
+  m.put<uint32_t>(kTss2 + 0x20, 0).put<uint32_t>(kTss2 + 0x24, 2 | kVM);
+  for (unsigned i = 0; i < 6; ++i) m.put<uint32_t>(kTss2 + 0x48 + i * 4, i == 1 ? 0x200 : 0x300);
+  m.code32(0x1000, "jmp 0x60:0", "ea000000006000").code16(0x2000, "mov bx,ds; hlt", "8cdbf4");
+  equal(m.run(), "out d", "HLT of privilege 3");
+  const uint32_t frame[] = {0, 2, 0x200, 2 | kRF | kVM, 0x8800, 0x300};  // error, EIP, CS, EFLAGS, ESP, SS
+  for (unsigned i = 0; i < 6; ++i) equal(m.top(i), frame[i], "frame");
+  equal(m.s.gpr[RBX], 0x300, "BX");
 }
 
 // ---- System instructions
@@ -1750,6 +1816,9 @@ constexpr Test kTests[] = {
     {"breakpoints", breakpoints},
     {"task switches", taskSwitches},
     {"bad tasks", badTasks},
+    {"task of 16 bits", taskOf16Bits},
+    {"task with an LDT", taskWithLdt},
+    {"task in virtual-8086 mode", taskInVirtual8086Mode},
     {"system calls", systemCalls},
     {"I/O permission", ioPermission},
     {"control registers", controlRegisters},
