@@ -52,11 +52,25 @@ NVMM_GUEST_ACCESS inline void storeHost(uint8_t* host, T value) {
   __builtin_memcpy(host, &value, sizeof(T));
 }
 
-NVMM_GUEST_ACCESS inline void loadHost(void* to, const uint8_t* host, unsigned size) {
-  __builtin_memcpy(to, host, size);
+// memmove and memset, which ThreadSanitizer would intercept.
+NVMM_GUEST_ACCESS inline void copyHost(uint8_t* to, const uint8_t* from, size_t size) {
+#ifdef NVMM_TSAN
+  for (volatile uint8_t* p = to; size; --size) *p++ = *from++;
+#else
+  memmove(to, from, size);
+#endif
 }
-NVMM_GUEST_ACCESS inline void storeHost(uint8_t* host, const void* from, unsigned size) {
-  __builtin_memcpy(host, from, size);
+NVMM_GUEST_ACCESS inline void fillHost(uint8_t* to, uint8_t value, size_t size) {
+#ifdef NVMM_TSAN
+  for (volatile uint8_t* p = to; size; --size) *p++ = value;
+#else
+  memset(to, value, size);
+#endif
+}
+
+inline void loadHost(void* to, const uint8_t* host, unsigned size) { copyHost(static_cast<uint8_t*>(to), host, size); }
+inline void storeHost(uint8_t* host, const void* from, unsigned size) {
+  copyHost(host, static_cast<const uint8_t*>(from), size);
 }
 
 NVMM_GUEST_ACCESS inline bool sameHost(const uint8_t* a, const uint8_t* host, unsigned size) {
@@ -79,22 +93,6 @@ NVMM_GUEST_ACCESS inline bool sameHost(const uint8_t* a, const uint8_t* host, un
   if (size >= 4) return same(uint32_t{});
   if (size >= 2) return same(uint16_t{}) && a[size / 2] == host[size / 2];
   return size == 0 || *a == *host;
-#endif
-}
-
-// memmove and memset as ThreadSanitizer would have intercepted them.
-NVMM_GUEST_ACCESS inline void copyHost(uint8_t* to, const uint8_t* from, size_t size) {
-#ifdef NVMM_TSAN
-  for (volatile uint8_t* p = to; size; --size) *p++ = *from++;
-#else
-  memmove(to, from, size);
-#endif
-}
-NVMM_GUEST_ACCESS inline void fillHost(uint8_t* to, uint8_t value, size_t size) {
-#ifdef NVMM_TSAN
-  for (volatile uint8_t* p = to; size; --size) *p++ = value;
-#else
-  memset(to, value, size);
 #endif
 }
 
