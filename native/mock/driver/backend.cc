@@ -310,7 +310,7 @@ int Backend::configureCpuid(const nvmm_vcpu_conf_cpuid& conf) {
 
 // ---- exits ---------------------------------------------------------------------------------------------------------
 
-void Backend::enter(uint64_t budget, nvmm_x86_exit& exit) {
+[[gnu::flatten]] void Backend::enter(uint64_t budget, nvmm_x86_exit& exit) {
   const cpu::Exit& hw = cpu_.run(budget);
   exit.reason = NVMM_VCPU_EXIT_NONE;
   if (hw.kind == ExitKind::InvalidState) return refuseEntry(hw, exit);

@@ -174,7 +174,7 @@ int Driver::handle(uint64_t owner, nvmm_ioc_vcpu_inject& argument) {
   return withVcpu(owner, argument, [](Vcpu& vcpu) { return vcpu.inject(); });
 }
 
-int Driver::run(uint64_t owner, nvmm_ioc_vcpu_run& argument) {
+[[gnu::flatten]] int Driver::run(uint64_t owner, nvmm_ioc_vcpu_run& argument) {
   const auto fault = plan_.take(numberOf(NVMM_IOC_VCPU_RUN));
   if (fault && fault->kind == Fault::Kind::Error) return fault->error;
   return withVcpu(owner, argument, [&](Vcpu& vcpu) { return vcpu.run(argument.exit, fault ? &*fault : nullptr); });
