@@ -18,7 +18,7 @@ onEachDevice('requests that wait on other threads', (device) => {
 
   it('answer what the synchronous ones answer', async () => {
     const machine = await nvmm.createMachineAsync();
-    machine.allocate(8192);
+    const memory = machine.allocate(8192); // which counts until it is collected
     machine.createVcpu(3);
     expect(await nvmm.machineInfoAsync(machine.id))
       .to.deep.equal(nvmm.machineInfo(machine.id))
@@ -26,6 +26,7 @@ onEachDevice('requests that wait on other threads', (device) => {
     expect(await nvmm.listMachinesAsync())
       .to.deep.equal(nvmm.listMachines())
       .and.have.length(1);
+    memory.free();
     expect(await nvmm.machineInfoAsync(machine.id + 1).catch(code)).to.equal('ENOENT');
     await nvmm.machineInfoAsync(-1).then(
       () => expect.fail('accepted'),
