@@ -172,7 +172,7 @@ constexpr Row kSimd[] = {
     simd(kInteger, 0x0ff8, 7, P::P66, O::ModRm, kAligned),
 };
 
-constexpr const char* kSaved = "saved-state";
+constexpr char kSaved[] = "saved-state";
 
 constexpr Row kAreas[] = {
     // FXSAVE, FXRSTOR
@@ -181,7 +181,7 @@ constexpr Row kAreas[] = {
     simd(kSaved, 0x0fae, 1, P::None, O::Memory, kArea | kComponents | kAligned | kSeveral, I::None, digits(4, 5)),
 };
 
-constexpr const char* kLater = "sse3-4";
+constexpr char kLater[] = "sse3-4";
 
 constexpr Row kSse34[] = {
     // SSE3
