@@ -62,6 +62,9 @@ export class AssistIo {
     else this.#out();
   }
 
+  // The call is written out in each of these four: a function for it would take the place of the callback in what the compiler
+  // inlines.
+
   #in(size: number): void {
     const { words } = this.#cpu;
     const element = this.#element;

@@ -86,7 +86,7 @@ export class AssistMem {
       kept.codeSize === cpu.codeSize;
     // Intel's processors give no bytes.
     const instruction = isKept ? kept : (exit[MEM_INST]! & 0xff) === 0 ? this.#fetch() : this.#given();
-    if (this.#isShort(instruction)) return;
+    if (this.#tryShort(instruction)) return;
     if (!instruction.hasOneOperand) access.withhold();
     this.#execution.execute(instruction);
   }
@@ -97,8 +97,8 @@ export class AssistMem {
     return this.#instructions[(rip ^ (rip >>> 6)) & (KEPT - 1)]!;
   }
 
-  /** Carries it out in the short way, if that can be. */
-  #isShort(i: Instruction): boolean {
+  /** Carries it out in the short way. False if that can't be: then nothing has happened. */
+  #tryShort(i: Instruction): boolean {
     switch (i.short) {
       case LOAD:
         return this.#short.load(i);
@@ -172,6 +172,7 @@ export class AssistMem {
     return this.#decodeAnew(instruction, bytes, begin, end);
   }
 
+  // Apart, so that the comparison alone is inlined.
   #decodeAnew(instruction: Instruction, bytes: Uint8Array, begin: number, end: number): Instruction | undefined {
     const { codeSize } = this.#cpu;
     switch (this.#decoder.decode(instruction, bytes, begin, end, codeSize)) {

@@ -297,6 +297,7 @@ export class Instruction {
   generation = NEVER;
 }
 
+/** One of Short; sets the pointer that it needs. */
 function shortForm(i: Instruction): number {
   const { operation, form } = i;
   const isString = form === Form.STRING && i.repeat === 0 && i.addressSize === 8 && i.segment < Seg.FS;
