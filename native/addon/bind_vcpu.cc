@@ -45,7 +45,7 @@ int stop(const Bound& bound) {
 }  // namespace
 
 Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
-  Kicker::instance().add(vcpu, watch);
+  Kicker::instance().add(*vcpu, watch);
   auto object = Napi::Object::New(env);
 
   // comm: the comm page, detached by destroy(). exit: the 64 bytes of the last exit. status: two Uint32, 0 if nobody

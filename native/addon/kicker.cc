@@ -35,22 +35,15 @@ void Kicker::wakeUp() {
   wake_.notify_one();
 }
 
-void Kicker::forgetDead() {
-  entries_.erase(
-      std::remove_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.vcpu.expired(); }),
-      entries_.end());
+void Kicker::add(Vcpu& vcpu, bool watch) {
+  std::lock_guard<std::mutex> guard(lock_);
+  vcpus_[&vcpu].watch |= watch;
+  if (watch) wakeUp();
 }
 
-void Kicker::add(const std::shared_ptr<Vcpu>& vcpu, bool watch) {
+void Kicker::remove(Vcpu& vcpu) {
   std::lock_guard<std::mutex> guard(lock_);
-  forgetDead();
-  const auto known =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.vcpu.lock() == vcpu; });
-  if (known == entries_.end())
-    entries_.push_back({vcpu, watch, 0});
-  else
-    known->watch |= watch;
-  if (watch) wakeUp();
+  vcpus_.erase(&vcpu);
 }
 
 void Kicker::stopping() {
@@ -62,22 +55,19 @@ void Kicker::stopping() {
 void Kicker::yield(int change) {
   std::lock_guard<std::mutex> guard(lock_);
   yielding_ += change;
-  if (yielding_ > 0 && !entries_.empty()) wakeUp();
+  if (yielding_ > 0 && !vcpus_.empty()) wakeUp();
 }
 
-// Kicks those that need it; true if one that was stopped has not ended its run yet. `seen` keeps the VCPUs alive until
-// the lock is released, since the last owner of one destroys it.
-bool Kicker::round(bool waitedFor, std::vector<std::shared_ptr<Vcpu>>& seen) {
+// Kicks those that need it; true if one that was stopped has not ended its run yet.
+bool Kicker::round(bool waitedFor) {
   bool unfinished = false;
-  for (Entry& entry : entries_) {
-    const auto vcpu = entry.vcpu.lock();
-    if (!vcpu || !vcpu->running()) continue;
+  for (auto& [vcpu, look] : vcpus_) {
+    if (!vcpu->running()) continue;
     const bool stopped = vcpu->stopRequested();
-    const bool tooLong = entry.watch && vcpu->blocksCaller() && entry.lastRun == vcpu->runs();
-    entry.lastRun = vcpu->runs();
+    const bool tooLong = look.watch && vcpu->blocksCaller() && look.lastRun == vcpu->runs();
+    look.lastRun = vcpu->runs();
     if (waitedFor || stopped || tooLong) vcpu->kick();
     unfinished |= stopped;
-    seen.push_back(vcpu);
   }
   return unfinished;
 }
@@ -86,17 +76,8 @@ void Kicker::loop() {
   std::unique_lock<std::mutex> guard(lock_);
   bool waitedFor = false;  // somebody has waited since before the last pause
   for (;;) {
-    {
-      std::vector<std::shared_ptr<Vcpu>> seen;
-      stopping_ = false;
-      const bool unfinished = round(waitedFor, seen);
-      guard.unlock();
-      seen.clear();
-      guard.lock();
-      stopping_ |= unfinished;
-    }
-    forgetDead();
-    const bool watching = std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.watch; });
+    stopping_ = round(waitedFor);
+    const bool watching = std::any_of(vcpus_.begin(), vcpus_.end(), [](const auto& each) { return each.second.watch; });
     waitedFor = yielding_ > 0;
     if (stopping_ || waitedFor) {
       wake_.wait_for(guard, kBetweenKicks);

@@ -4,9 +4,8 @@
 #pragma once
 
 #include <condition_variable>
-#include <memory>
 #include <mutex>
-#include <vector>
+#include <unordered_map>
 
 namespace nvmm {
 
@@ -18,7 +17,11 @@ class Kicker {
 
   // Must be told of every VCPU, by each environment that gets it. `watch`: its runs are ended with NONE from time to
   // time, since JavaScript's own means to end a Worker take effect only between runs.
-  void add(const std::shared_ptr<Vcpu>& vcpu, bool watch);
+  void add(Vcpu& vcpu, bool watch);
+
+  // By the VCPU's destructor, before anything else of it ends. The kicker owns no VCPU, not for a moment: the last
+  // owner waits in the driver for VCPUs that run, and those would wait to be kicked.
+  void remove(Vcpu& vcpu);
 
   // Kicks a VCPU that was stopped until the run in progress has ended.
   void stopping();
@@ -34,21 +37,19 @@ class Kicker {
   };
 
  private:
-  struct Entry {
-    std::weak_ptr<Vcpu> vcpu;
+  struct Look {
     bool watch;
     uint64_t lastRun;  // as counted by the VCPU, at the last look
   };
 
   void yield(int change);
   void loop();
-  bool round(bool waitedFor, std::vector<std::shared_ptr<Vcpu>>& seen);
-  void forgetDead();
+  bool round(bool waitedFor);
   void wakeUp();
 
   std::mutex lock_;
   std::condition_variable wake_;
-  std::vector<Entry> entries_;
+  std::unordered_map<Vcpu*, Look> vcpus_;
   unsigned yielding_ = 0;
   bool stopping_ = false;
   bool started_ = false;

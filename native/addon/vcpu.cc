@@ -64,6 +64,7 @@ Vcpu::Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField)
 }
 
 Vcpu::~Vcpu() {
+  Kicker::instance().remove(*this);
   destroy();
   if (comm_ != nullptr) munmap(comm_, abi::kPageSize);
 }
