@@ -251,7 +251,8 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
     const bool same = native.rip == guest.rip;
     if (same && guest.vector == kInvalidOpcode && fetchFault(native, at)) return result;
     if (same && native.vector == kInvalidOpcode && fetchFault(guest, at)) return result;
-    if (same && traits & kSeveral && memoryFault(native.vector) && memoryFault(guest.vector)) return result;
+    if (same && traits & (kSeveral | kTwoReads) && memoryFault(native.vector) && memoryFault(guest.vector))
+      return result;
     d.push_back({"vector", vectorName(native.vector) + " error " + hex(native.error) + " RIP " + hex(native.rip),
                  vectorName(guest.vector) + " error " + hex(guest.error) + " RIP " + hex(guest.rip)});
     return result;
@@ -267,7 +268,7 @@ Comparison compare(const Case& c, const Memory& initial, const Outcome& native, 
   if (!int1) number("RIP", native.rip & mask, guest.rip & mask);
   const uint64_t wrap = at.addressSize == 2 ? 0xffff : 0xffffffff;
   const uint64_t distance = (native.cr2 - guest.cr2 + kSeveralReach) & wrap;
-  const bool several = traits & kSeveral && distance < 2 * kSeveralReach;
+  const bool several = traits & kTwoReads || (traits & kSeveral && distance < 2 * kSeveralReach);
   if (native.vector != kPageFault) {
     number("error code", native.error, guest.error);
   } else if (!several) {

@@ -60,19 +60,38 @@ uint64_t gate(uint64_t handler, unsigned dpl) {
 
 namespace {
 
+#if defined(__x86_64__)
+// How much of FIP stays where its upper 16 bits are no sign extension: those with linear addresses of 57 bits have as
+// many here.
+uint8_t pointerBits(const cpu::FpuImage& own) {
+  constexpr uint64_t kFrom48 = 1ull << 48, kFrom57 = 1ull << 57;
+  cpu::FpuImage image = own;
+  image.fcw &= ~1;      // with an exception that is pending, as only then some load the pointers
+  image.fsw |= 0x8081;  // B, ES, IE
+  image.fip = kFrom48 | kFrom57;
+  asm volatile(
+      "fxrstor64 %0\n\t"
+      "fxsave64 %0\n\t"
+      "fxrstor64 %1"
+      : "+m"(image)
+      : "m"(own));
+  return image.fip & kFrom57 ? 64 : image.fip & kFrom48 ? 57 : 48;
+}
+#endif
+
 cpu::Model makeHostModel() {
-  bool amd = false;
-  uint32_t mask = 0;
 #if defined(__x86_64__)
   unsigned eax, ebx, ecx, edx;
-  if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) amd = ebx == signature_AMD_ebx;
-  cpu::FpuImage image;
-  asm("fxsave %0" : "=m"(image));
-  mask = image.mxcsrMask;
-#endif
+  const bool amd = __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx;
   cpu::Model result = cpu::model(amd ? cpu::Vendor::Amd : cpu::Vendor::Intel);
-  if (mask) result.mxcsrMask = mask;
+  alignas(16) cpu::FpuImage image;
+  asm("fxsave64 %0" : "=m"(image));
+  if (image.mxcsrMask) result.mxcsrMask = image.mxcsrMask;
+  result.pointerBits = pointerBits(image);
   return result;
+#else
+  return cpu::model(cpu::Vendor::Intel);
+#endif
 }
 
 }  // namespace

@@ -32,8 +32,9 @@ class Guest : private cpu::PhysicalMemory {
   cpu::Cpu cpu_;
 };
 
-// The model that stands beside this host, with the host's MXCSR_MASK: bit 17, AMD's misaligned SSE mode, can be set in
-// MXCSR there, and FXSAVE shows it. No case that sets it goes on to a misaligned operand.
+// The model that stands beside this host, with the host's MXCSR_MASK and as much of FIP and FDP as it has. Bit 17 of
+// MXCSR, AMD's misaligned SSE mode, can be set there, and FXSAVE shows it. No case that sets it goes on to a misaligned
+// operand.
 const cpu::Model& hostModel();
 
 // The state components that the host has and the models have not: AVX, PKRU.

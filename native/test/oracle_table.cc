@@ -128,7 +128,7 @@ constexpr Row kRows[] = {
     {"bmi", "ADOX", 0x38f6, 1, O::ModRm, I::None, kReadsFlags, 0, kAnyDigit, M::All, P::F3},
 
     {"string", "MOVS", 0xa4, 2, O::None, I::None, kString},
-    {"string", "CMPS", 0xa6, 2, O::None, I::None, kString},
+    {"string", "CMPS", 0xa6, 2, O::None, I::None, kString | kTwoReads},
     {"string", "STOS", 0xaa, 2, O::None, I::None, kString},
     {"string", "LODS", 0xac, 2, O::None, I::None, kString},
     {"string", "SCAS", 0xae, 2, O::None, I::None, kString},

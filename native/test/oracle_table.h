@@ -65,6 +65,7 @@ enum Trait : uint32_t {
   kSums = 1 << 26,         // DPPS, DPPD: which of several NaNs is the result depends on the order of the additions
   kArea = 1 << 28,         // the operand is an area of FXRSTOR or XRSTOR, or becomes one
   kComponents = 1 << 29,   // EDX:EAX asks for state components
+  kTwoReads = 1 << 30,     // reads two operands: fast short REPE CMPSB begins with the other one than CMPS elsewhere
 };
 
 constexpr uint8_t kAnyDigit = 0xff;

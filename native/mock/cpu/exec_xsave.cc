@@ -62,10 +62,11 @@ class Area {
 // The offsets in the image.
 constexpr unsigned kMxcsrOffset = 24, kStOffset = 32, kXmmOffset = 160, kHeaderOffset = 512;
 
-// FIP and FDP in the operand's form: whole with REX.W, else 32 bits. AMD's processors have 48 of them.
+// FIP and FDP in the operand's form: whole with REX.W, as far as the processor has them, else 32 bits.
 uint64_t pointer(const Core& core, const Insn* insn, uint64_t value) {
   if (insn->operandSize != 8) return value & 0xffffffff;
-  return core.amd() ? static_cast<uint64_t>(static_cast<int64_t>(value << 16) >> 16) : value;
+  const unsigned missing = 64 - core.model.pointerBits;
+  return static_cast<uint64_t>(static_cast<int64_t>(value << missing) >> missing);
 }
 
 // The image with what the operand's form shows. AMD's processors show the pointers of a pending exception only.

@@ -50,11 +50,11 @@ constexpr uint64_t kCr0UpperHalf = 0xffffffff00000000;  // the other reserved bi
 constexpr uint64_t kXcr0 = 3;         // x87 and SSE
 constexpr uint32_t kXsaveSize = 576;  // legacy area and header
 
-constexpr Model kAmd = {
-    Vendor::Amd, 40, kCr0UpperHalf, ~kCr4Bits, ~(kSCE | kLME | kLMA | kNXE | kSVME | kFFXSR | kTCE), 0xffff, kXcr0};
+constexpr Model kAmd = {Vendor::Amd, 40, kCr0UpperHalf, ~kCr4Bits, ~(kSCE | kLME | kLMA | kNXE | kSVME | kFFXSR | kTCE),
+                        0xffff,      48, kXcr0};
 
-constexpr Model kIntel = {Vendor::Intel, 39,   kCr0UpperHalf, ~(kCr4Bits | kPCIDE), ~(kSCE | kLME | kLMA | kNXE),
-                          0xffff,        kXcr0};
+constexpr Model kIntel = {Vendor::Intel, 39, kCr0UpperHalf, ~(kCr4Bits | kPCIDE), ~(kSCE | kLME | kLMA | kNXE),
+                          0xffff,        64, kXcr0};
 
 // Twelve characters in three registers.
 CpuidResult vendorLeaf(uint32_t highest, const char (&name)[13]) {

@@ -19,6 +19,7 @@ struct Model {
   uint64_t cr4Reserved;
   uint64_t eferReserved;
   uint32_t mxcsrMask;
+  uint8_t pointerBits;  // of FIP and FDP that FXRSTOR64 and XRSTOR64 load: sign-extended
   uint64_t xcr0;
 
   // CPUID as the bare processor answers it. A leaf above the highest is answered with the highest basic one on Intel
