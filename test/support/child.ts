@@ -16,6 +16,15 @@ export interface Started {
   readonly ended: Promise<Ended>;
 }
 
+const living = new Set<ChildProcessWithoutNullStreams>();
+
+/** What is left of failed tests: while it lives, mocha does not end. */
+export const mochaHooks = {
+  afterAll(): void {
+    for (const child of living) child.kill('SIGKILL');
+  },
+};
+
 /** Starts a program in the package's folder, or in `cwd`. */
 export function start(
   program: string,
@@ -23,6 +32,7 @@ export function start(
   { env = {}, cwd = packageFolder }: { env?: Record<string, string>; cwd?: string } = {},
 ): Started {
   const child = spawn(program, args, { cwd, env: { ...process.env, ...env } });
+  living.add(child);
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -30,6 +40,7 @@ export function start(
   const ended = new Promise<Ended>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (status, signal) => {
+      living.delete(child);
       resolve({ status, signal, stdout, stderr });
     });
   });
