@@ -34,7 +34,7 @@ struct Stos {
   template <typename T>
   static uint64_t many(Core& core, const Insn*, const uint8_t*, uint8_t* to, uint64_t count) {
     T value = core.reg<T>(RAX);
-    if (value == static_cast<T>(0x0101010101010101 * (value & 0xff))) {
+    if (value == static_cast<T>(uint64_t{0x0101010101010101} * (value & 0xff))) {
       fillHost(to, static_cast<uint8_t>(value), count * sizeof(T));
     } else {
       for (uint64_t i = 0; i < count; ++i) storeHost<T>(to + i * sizeof(T), value);
