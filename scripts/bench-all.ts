@@ -8,9 +8,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import type { Row } from './bench.js';
 import { root } from './build-variant.js';
+import { nameOf, readOptions } from './options.js';
 
 const { scripts, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   scripts: Record<string, string>;
@@ -21,18 +21,14 @@ const BENCHMARKS = Object.keys(scripts)
   .filter((name) => name.startsWith('bench:'))
   .map((name) => name.slice('bench:'.length));
 
-const { values } = parseArgs({
+const values = readOptions({
   options: {
     only: { type: 'string', multiple: true, default: BENCHMARKS },
     out: { type: 'string' },
     quick: { type: 'boolean', default: false },
   },
 });
-const unknown = values.only.find((name) => !BENCHMARKS.includes(name));
-if (unknown !== undefined) {
-  console.error(`There is no benchmark ${unknown}. There are: ${BENCHMARKS.join(', ')}.`);
-  process.exit(2);
-}
+for (const name of values.only) nameOf('only', name, BENCHMARKS);
 
 interface Result {
   name: string;

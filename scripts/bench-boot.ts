@@ -8,19 +8,20 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { Image } from '../examples/pc/loaders/image.js';
 import { extractVmlinux } from '../examples/pc/loaders/linux.js';
 import { busyboxArchive, cloudKernel, packageFile } from '../test/pc/guests.js';
 import { isInstalled, median, report, rounds, timeOf, type Row } from './bench.js';
+import { numberOf, readOptions } from './options.js';
 
-const { values: options } = parseArgs({
+const options = readOptions({
   options: {
     rounds: { type: 'string', default: String(rounds(3)) },
     json: { type: 'boolean' },
     quick: { type: 'boolean' },
   },
 });
+const turns = numberOf('rounds', options.rounds, { least: 1 });
 
 const PROMPT = '/ # ';
 const COMMAND_LINE = 'console=ttyS0 noapic nolapic acpi=off nokaslr pci=off reboot=t panic=-1 cryptomgr.notests';
@@ -68,7 +69,7 @@ try {
   if (!hasQemu) console.error('Without QEMU TCG: it needs apt-get install qemu-system-x86.');
 
   const [ours, theirs]: number[][] = [[], []];
-  for (let round = 0; round < Number(options.rounds); round++) {
+  for (let round = 0; round < turns; round++) {
     ours!.push(await boot(mock));
     if (hasQemu) theirs!.push(await boot(qemu));
   }

@@ -9,12 +9,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
 import { median, report, rounds, timeOf, type Row } from './bench.js';
 import { findPeers, mock, type Machine } from './bench-cpu/machines.js';
 import { makeRom, PROGRAMS, type Mode } from './bench-cpu/rom.js';
+import { numberOf, readOptions } from './options.js';
 
-const { values: options } = parseArgs({
+const options = readOptions({
   options: {
     rounds: { type: 'string', default: String(rounds(5)) },
     peer: { type: 'string', multiple: true },
@@ -22,6 +22,7 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean' },
   },
 });
+const turns = numberOf('rounds', options.rounds, { least: 1 });
 
 /** How long a program shall take, in seconds. */
 const LONG_ENOUGH = 0.15;
@@ -105,7 +106,7 @@ const results = new Map<string, string>();
 /** Instructions of a round, by mode and program: the mock counts them. */
 const instructions: Record<Mode, number[]> = { 32: [], 64: [] };
 
-for (let turn = 0; turn < Number(options.rounds); turn++) {
+for (let turn = 0; turn < turns; turn++) {
   for (const { machine, mode, rounds, rates } of contests) {
     const measured = await run(machine, mode, rounds);
     measured.forEach(({ seconds, result, instructions: count }, i) => {

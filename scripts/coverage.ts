@@ -5,10 +5,10 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
-import { parseArgs } from 'node:util';
 import { buildVariant, MODULES, root, slowSuite } from './build-variant.js';
+import { readOptions } from './options.js';
 
-const { values } = parseArgs({ options: { suite: { type: 'boolean', default: true } }, allowNegative: true });
+const values = readOptions({ options: { suite: { type: 'boolean', default: true } }, allowNegative: true });
 
 /** Of lines in lib and in native, each. */
 const WANTED = 0.9;

@@ -2,8 +2,8 @@
 //
 //   --minutes N   in all (1 unless given)
 //   --seed S      of what is drawn; printed, so that a run can be repeated
-import { parseArgs } from 'node:util';
 import fc from 'fast-check';
+import { numberOf, readOptions } from './options.js';
 
 /** What is tried with one input, and throws if it does not hold. */
 export interface Target<T> {
@@ -14,18 +14,14 @@ export interface Target<T> {
 
 /** Gives each target its share of the time, and ends the process: with 1 if anything was found. */
 export function fuzz<T>(targets: readonly Target<T>[]): never {
-  const { values } = parseArgs({
+  const values = readOptions({
     options: {
       minutes: { type: 'string', default: '1' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     },
   });
-  const minutes = Number(values.minutes);
-  const seed = Number(values.seed);
-  if (!(minutes > 0) || !Number.isSafeInteger(seed)) {
-    console.error('Usage: -- [--minutes N] [--seed S]; N more than 0.');
-    process.exit(2);
-  }
+  const minutes = numberOf('minutes', values.minutes, { fractions: true });
+  const seed = numberOf('seed', values.seed);
   let status = 0;
   for (const { name, inputs, attempt } of targets) {
     let runs = 0;

@@ -11,8 +11,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { root } from './build-variant.js';
+import { nameOf, numberOf, readOptions } from './options.js';
 
 const KEPT = join(root, 'native', 'fuzz', 'corpus');
 const TARGETS = readdirSync(KEPT).sort();
@@ -22,7 +22,7 @@ const LONGEST_KEPT = 96;
 /** Inputs that minimizing chooses from. */
 const SAMPLE = 1000;
 
-const { values } = parseArgs({
+const values = readOptions({
   options: {
     minutes: { type: 'string', default: '1' },
     target: { type: 'string', multiple: true, default: TARGETS },
@@ -31,16 +31,10 @@ const { values } = parseArgs({
     minimize: { type: 'boolean', default: false },
   },
 });
-const seconds = Math.round(Number(values.minutes) * 60);
-const unknown = values.target.find((name) => !TARGETS.includes(name));
-if (unknown !== undefined || !(seconds > 0) || !/^\d+$/.test(values.seed)) {
-  console.error(
-    unknown === undefined
-      ? 'Usage: npm run fuzz -- [--minutes N] [--target NAME]… [--seed S] [--replay | --minimize]; N more than 0.'
-      : `There is no target ${unknown}. There are: ${TARGETS.join(', ')}.`,
-  );
-  process.exit(2);
-}
+// 0 would mean for ever.
+const seconds = Math.max(1, Math.round(numberOf('minutes', values.minutes, { fractions: true }) * 60));
+const seed = numberOf('seed', values.seed);
+for (const name of values.target) nameOf('target', name, TARGETS);
 
 const clang = ['clang++', 'clang++-19', 'clang++-18', 'clang++-17', 'clang++-16', 'clang++-15', 'clang++-14'].find(
   (name) => spawnSync(name, ['--version']).status === 0,
@@ -74,6 +68,10 @@ const sanitizers = {
   UBSAN_OPTIONS: 'print_stacktrace=1',
 };
 
+/** The status of libFuzzer after Ctrl-C, which is no finding. */
+const INTERRUPTED = 72;
+process.on('SIGINT', () => undefined); // it gets the signal as well, and ends
+
 interface Ended {
   status: number | null;
   /** The end of what the program wrote. */
@@ -98,6 +96,10 @@ function run(target: string, args: string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     program.once('error', reject).once('close', (status) => {
       if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+      if (status === INTERRUPTED) {
+        console.log(`${target}: interrupted, nothing found so far`);
+        process.exit(130);
+      }
       resolve({ status, text });
     });
   });
@@ -107,7 +109,7 @@ async function fuzz(target: string): Promise<boolean> {
   const findings = join(folder, 'findings');
   for (const path of [corpusOf(target), findings]) mkdirSync(path, { recursive: true });
   const { status, text } = await run(target, [
-    `-seed=${values.seed}`,
+    `-seed=${seed}`,
     `-max_total_time=${seconds}`,
     '-max_len=400',
     '-timeout=30',
@@ -119,7 +121,7 @@ async function fuzz(target: string): Promise<boolean> {
   const runs = /number_of_executed_units: (\d+)/.exec(text)?.[1] ?? '?';
   const edges = [...text.matchAll(/cov: (\d+)/g)].at(-1)?.[1] ?? '?';
   console.log(
-    `${target}: ${runs} runs in ${seconds} s, seed ${values.seed}, ${edges} edges: ${status === 0 ? 'nothing found' : 'FOUND'}`,
+    `${target}: ${runs} runs in ${seconds} s, seed ${seed}, ${edges} edges: ${status === 0 ? 'nothing found' : 'FOUND'}`,
   );
   if (status !== 0) console.error(text);
   return status === 0;

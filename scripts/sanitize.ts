@@ -7,10 +7,10 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { buildVariant, MODULES, root, slowSuite } from './build-variant.js';
+import { nameOf, numberOf, readOptions } from './options.js';
 
-const { values } = parseArgs({
+const values = readOptions({
   options: {
     only: { type: 'string' },
     seconds: { type: 'string', default: '60' },
@@ -18,6 +18,8 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
+if (values.only !== undefined) nameOf('only', values.only, ['address', 'thread']);
+numberOf('seconds', values.seconds);
 
 interface Sanitizer {
   readonly name: 'address' | 'thread';

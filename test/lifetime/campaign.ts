@@ -1,15 +1,15 @@
 /// <reference lib="es2024.sharedmemory" />
 // npm run test:lifetime: many lives of machines, many stops, many calls. `npm test` runs a small part of it.
 import { once } from 'node:events';
-import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { ExitReason, openNvmm, StateFlag, type Vcpu } from 'nvmm';
 import { createMock } from 'nvmm/mock';
+import { numberOf, readOptions } from '../../scripts/options.js';
 import { bytes, realMode, runOn } from '../support/guest.js';
 import { Caller, someCall, type Call } from './calls.js';
 
-const { values: options } = parseArgs({
+const options = readOptions({
   options: {
     cycles: { type: 'string', default: '10000' },
     stops: { type: 'string', default: '100000' },
@@ -17,11 +17,7 @@ const { values: options } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
   },
 });
-const number = (name: keyof typeof options): number => {
-  const value = Number(options[name]);
-  if (!Number.isInteger(value) || value < 0) throw new RangeError(`--${name} must be a number from 0.`);
-  return value;
-};
+const number = (name: keyof typeof options): number => numberOf(name, options[name]);
 
 const gc = (globalThis as { gc?: () => void }).gc;
 if (gc === undefined) throw new Error('Run it with node --expose-gc.');
