@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
+import { SKIPPED } from '../test/cpu/native.js';
 import { buildVariant, MODULES, root, slowSuite } from './build-variant.js';
 import { readOptions } from './options.js';
 
@@ -23,7 +24,6 @@ const PROGRAMS: readonly (readonly [string, ...string[]])[] = [
   ['opcode_test', '1', '4'],
   ['oracle', '--seed', '1', '--cases', '8000'],
 ];
-const SKIPPED = 77;
 /** Parts of native that are no tests themselves. */
 const PARTS = ['abi', 'addon', 'device', 'mock', 'raw'].map((part) => join('native', part) + sep);
 

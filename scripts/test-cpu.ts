@@ -13,6 +13,7 @@
 //   --first N      number of the first of each code size: to go on where a campaign has ended
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { SKIPPED } from '../test/cpu/native.js';
 import { buildPrograms } from './bench.js';
 import { root } from './build-variant.js';
 import { nameOf, numberOf, readOptions } from './options.js';
@@ -27,7 +28,6 @@ const values = readOptions({
   },
 });
 
-const SKIPPED = 77;
 const UNITS = ['cpu_test', 'system_test', 'fpu_test', 'softfloat_test'];
 const CODE_SIZES = ['64', '32', '16'] as const;
 const perSize = Math.ceil(numberOf('cases', values.cases) / CODE_SIZES.length);
