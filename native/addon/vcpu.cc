@@ -234,7 +234,8 @@ int Vcpu::destroy() {
   if (destroyed()) return netbsd::kOK;
   retire();
   abi::nvmm_ioc_vcpu_destroy argument = {machine_->id(), id_};
-  return machine_->ioctl(abi::NVMM_IOC_VCPU_DESTROY, &argument);
+  const int error = machine_->ioctl(abi::NVMM_IOC_VCPU_DESTROY, &argument);
+  return machine_->destroyed() ? netbsd::kOK : error;  // by another thread meanwhile, and the VCPU with it
 }
 
 }  // namespace nvmm

@@ -124,6 +124,21 @@ const cases: Record<string, string> = {
     }
     console.log('done');`,
 
+  'a VCPU is destroyed after another thread has begun to destroy its machine': `
+    const { loadNative } = await import('./dist/lib/native.js');
+    const { MockSystem } = await import('./dist/lib/mock-system.js');
+    const system = new MockSystem(loadNative('nvmm_raw').withStuckRuns(createMock().handle), 2);
+    const stuck = openNvmm({ device: system }).createMachine();
+    const { vcpu } = realMode(stuck, ${CODE.spin});
+    const other = stuck.createVcpu(1);
+    vcpu.runAsync();
+    while (vcpu.exit.reason !== ExitReason.SHUTDOWN) await new Promise(setImmediate);
+    stuck.destroyAsync();
+    while (!vcpu.destroyed) await new Promise(setImmediate); // that thread waits for its run, and comes to the other one later
+    other.destroy();
+    console.log('done');
+    process.exit(0);`,
+
   'an environment that ends does not wait for ever for a run that nothing ends': `
     const { Worker } = await import('node:worker_threads');
     const { loadNative } = await import('./dist/lib/native.js');
