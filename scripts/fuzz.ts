@@ -88,8 +88,9 @@ function run(target: string, args: string[]): Promise<Ended> {
   const begin = Date.now();
   program.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     text = (text + chunk).slice(-20_000);
-    const line = /.*cov: (\d+).*exec\/s: (\d+).*\n$/.exec(text);
-    if (!process.stderr.isTTY || line === null) return;
+    if (!process.stderr.isTTY) return;
+    const line = /.*cov: (\d+).*exec\/s: (\d+).*\n$/.exec(chunk);
+    if (line === null) return;
     const past = Math.round((Date.now() - begin) / 1000);
     process.stderr.write(`\r${target}: ${past} of ${seconds} s, ${line[1]} edges, ${line[2]} runs/s \x1b[K`);
   });
