@@ -434,6 +434,18 @@ void pagingFaults(Vendor v) {
   }
 }
 
+// Privilege 3 jumps to the page fault's handler: what is executed there next is not what the branch has led to.
+void jumpToHandler(Vendor v) {
+  constexpr uint64_t kPageFault = 0x3000 + 14 * 4;
+  Machine m(v);
+  m.long64().user();
+  m.put<uint64_t>(kPt + 3 * 8, 0x3003);
+  m.code64(0x1000, "jmp 0x3038", "e933200000");
+  equal(m.run(), "out e", "exit");
+  equal(m.s.cr2, kPageFault, "CR2");
+  equal(m.s.cpl, 0, "CPL");
+}
+
 void accessedAndDirty(Vendor v) {
   Machine m(v);
   m.long64();
@@ -1792,6 +1804,7 @@ constexpr Test kTests[] = {
     {"VME redirection", vmeRedirection},
     {"real mode limits", realModeLimits},
     {"paging faults", pagingFaults},
+    {"jump to the handler", jumpToHandler},
     {"accessed and dirty", accessedAndDirty},
     {"page crossing", pageCrossing},
     {"legacy paging", legacyPaging},

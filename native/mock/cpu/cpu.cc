@@ -141,6 +141,7 @@ const Exit& Core::run(uint64_t budget) {
       if (!found && (!breakpointsEnabled() || checkInstructionBreakpoint())) found = findBlock(single);
       if (!found) {
         block = nullptr;
+        unlinked = nullptr;  // it has led to a fault
       } else {
         if (unlinked) {
           if (found->rip == unlinked->imm && found->mode == block->mode) unlinked->link = found;
