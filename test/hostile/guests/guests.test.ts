@@ -12,6 +12,9 @@ const MOST = 48 * 2 ** 20;
 const STOPS = 7;
 const MOST_TIMES_PLAIN = 20;
 
+// Sanitizers take memory and time of their own.
+const instrumented = process.env['NVMM_BUILD_DIR'] !== undefined;
+
 describe('hostile guests', () => {
   for (const name of GUESTS) {
     for (const vendor of ['amd', 'intel']) {
@@ -27,8 +30,9 @@ describe('hostile guests', () => {
         expect(stderr).to.equal('');
         expect(status).to.equal(0);
         const { growth, stops, work, plainWork } = JSON.parse(stdout) as Report;
-        expect(growth).to.be.below(MOST);
         expect(stops).to.have.length(STOPS);
+        if (instrumented) return;
+        expect(growth).to.be.below(MOST);
         expect(work, 'processor time of the stops').to.be.below(MOST_TIMES_PLAIN * plainWork);
       });
     }
