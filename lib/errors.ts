@@ -39,6 +39,7 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
 };
 
 const GENERAL: Readonly<Record<string, string>> = {
+  EAGAIN: 'The system gives this process no more threads: wait until calls under way have ended, or raise its limit.',
   EBADF: 'The device is closed.',
   EBUSY: 'A VCPU that this call needs to be still is running: stop it first, or wait for its run to end.',
   EINVAL: 'The driver refuses these parameters.',

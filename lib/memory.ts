@@ -62,6 +62,9 @@ export class HostMemory implements Disposable {
    * nvmm_hva_unmap. Takes the memory from the guest wherever it is mapped and gives it back to the system; every array
    * over it has length 0 then. Harmless when repeated.
    *
+   * What has taken an array's buffer over before (`transfer()`, a read of a byte stream) keeps the range in the process,
+   * and readable, for as long as it lives.
+   *
    * Of a shared machine's memory, arrays that other threads have over it stay readable: each of them lets go when it next
    * looks at the machine's areas, and the last one gives the memory back.
    *

@@ -1,7 +1,7 @@
 import { boolean, integer, oneOf, options, string } from './arguments.js';
 import { number64, readCapability, type Capability } from './capability.js';
 import { check, checked, NvmmError } from './errors.js';
-import { errnoName } from './errno.js';
+import { errnoName, errnoNumber } from './errno.js';
 import { Machine } from './machine.js';
 import { MockSystem } from './mock-system.js';
 import { nativeModule, type DeviceHandle, type Errno, type NativeFile, type NativeMachine } from './native.js';
@@ -130,12 +130,19 @@ export class Nvmm implements Disposable {
    * @throws NvmmError ENOBUFS if the system has no machine left.
    */
   createMachine(): Machine {
+    this.#refuseIfClosed();
     return this.#newMachine(this.#file.createMachine(this.capability.maxRam));
   }
 
   /** The same without blocking this thread, however long the driver waits. */
   async createMachineAsync(): Promise<Machine> {
+    this.#refuseIfClosed();
     return this.#newMachine(await this.#file.createMachineAsync(this.capability.maxRam));
+  }
+
+  // The file is open for as long as the close is under way.
+  #refuseIfClosed(): void {
+    if (this.#closed) check(errnoNumber('EBADF'), 'NVMM_IOC_MACHINE_CREATE');
   }
 
   #newMachine(answer: NativeMachine | Errno): Machine {

@@ -1,5 +1,8 @@
 #include "background.h"
 
+#include <system_error>
+
+#include "../abi/netbsd_errno.h"
 #include "mailbox.h"
 #include "thread.h"
 
@@ -16,11 +19,15 @@ class Job {
   static Napi::Promise start(Napi::Env env, Work work, Result result) {
     auto* job = new Job(env, std::move(result));
     const auto promise = job->deferred_.Promise();
-    job->thread_ = std::make_unique<Thread>([work = std::move(work), outcome = job->outcome_]() mutable {
-      const intptr_t error = work();
-      work = nullptr;
-      outcome->post(reinterpret_cast<void*>(error));
-    });
+    try {
+      job->thread_ = std::make_unique<Thread>([work = std::move(work), outcome = job->outcome_]() mutable {
+        const intptr_t error = work();
+        work = nullptr;
+        outcome->post(reinterpret_cast<void*>(error));
+      });
+    } catch (const std::system_error&) {
+      settle(env, nullptr, job, reinterpret_cast<void*>(static_cast<intptr_t>(netbsd::kAGAIN)));
+    }
     return promise;
   }
 
@@ -39,7 +46,7 @@ class Job {
     if (env == nullptr) return;
     const std::unique_ptr<Job> job(static_cast<Job*>(context));
     napi_remove_env_cleanup_hook(env, abandon, job.get());
-    job->thread_->join(kPatience);
+    if (job->thread_) job->thread_->join(kPatience);
     job->outcome_->close();
     const Napi::HandleScope scope(env);
     try {

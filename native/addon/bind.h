@@ -24,9 +24,11 @@ Napi::Value describeAbi(const Napi::CallbackInfo& info);
 // An ArrayBuffer over memory that `owner` keeps alive.
 template <typename Owner>
 Napi::ArrayBuffer viewOf(Napi::Env env, void* data, size_t size, std::shared_ptr<Owner> owner) {
-  return Napi::ArrayBuffer::New(
-      env, data, size, [](Napi::Env, void*, std::shared_ptr<Owner>* kept) { delete kept; },
-      new std::shared_ptr<Owner>(std::move(owner)));
+  auto kept = std::make_unique<std::shared_ptr<Owner>>(std::move(owner));
+  const auto buffer = Napi::ArrayBuffer::New(
+      env, data, size, [](Napi::Env, void*, std::shared_ptr<Owner>* owned) { delete owned; }, kept.get());
+  kept.release();  // not before: an environment that is being terminated throws, and makes nothing
+  return buffer;
 }
 
 // Sets `name` of `object` to a function that calls `method`.

@@ -6,23 +6,47 @@ namespace nvmm {
 
 namespace {
 
-// The ArrayBuffers over a memory that this environment has handed out and that may still be alive.
-struct Views {
-  std::vector<Napi::Reference<Napi::ArrayBuffer>> buffers;
+// What the ArrayBuffers over a memory own: as long as it lives, JavaScript may reach the memory through one.
+struct Access {
+  const std::shared_ptr<Memory::Hold> hold;
+};
 
-  void add(Napi::ArrayBuffer buffer) {
-    buffers.erase(std::remove_if(buffers.begin(), buffers.end(), [](auto& weak) { return weak.Value().IsEmpty(); }),
-                  buffers.end());
-    buffers.push_back(Napi::Weak(buffer));
+// The ArrayBuffers over a memory that this environment has handed out.
+class Views {
+ public:
+  Napi::Value add(Napi::Env env, const std::shared_ptr<Memory::Hold>& hold, size_t offset, size_t length) {
+    forget([](const View& view) { return view.access.expired(); });
+    const auto access = std::make_shared<Access>(Access{hold});
+    const auto buffer = viewOf(env, hold->memory()->base() + offset, length, access);
+    views_.push_back({Napi::Weak(buffer), access});
+    return buffer;
   }
 
-  void detach() {
-    for (auto& weak : buffers) {
-      auto buffer = weak.Value();
-      if (!buffer.IsEmpty() && !buffer.IsDetached()) buffer.Detach();
-    }
-    buffers.clear();
+  // False if the memory can be reached all the same: others may have detached a buffer before, who have its contents
+  // in another now (transfer(), or a reader of a byte stream).
+  bool detach() {
+    forget([](View& view) {
+      if (view.access.expired()) return true;
+      auto buffer = view.buffer.Value();
+      if (buffer.IsEmpty() || buffer.IsDetached()) return false;
+      buffer.Detach();
+      return true;
+    });
+    return views_.empty();
   }
+
+ private:
+  struct View {
+    Napi::Reference<Napi::ArrayBuffer> buffer;
+    std::weak_ptr<Access> access;
+  };
+
+  template <typename Predicate>
+  void forget(Predicate gone) {
+    views_.erase(std::remove_if(views_.begin(), views_.end(), gone), views_.end());
+  }
+
+  std::vector<View> views_;
 };
 
 }  // namespace
@@ -37,9 +61,7 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Memory> memory) {
 
   // view(offset, length) -> ArrayBuffer, detached by free()
   define(object, "view", [hold, views](const Napi::CallbackInfo& info) -> Napi::Value {
-    const auto buffer = viewOf(info.Env(), hold->memory()->base() + integer(info[0]), integer(info[1]), hold);
-    views->add(buffer);
-    return buffer;
+    return views->add(info.Env(), hold, integer(info[0]), integer(info[1]));
   });
 
   // map(offset, gpa, size, prot)
@@ -57,7 +79,7 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Memory> memory) {
          [hold](const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), hold->memory()->freed()); });
 
   define(object, "free", [hold, views](const Napi::CallbackInfo& info) {
-    const int error = hold->free([&] { views->detach(); });
+    const int error = hold->free([&] { return views->detach(); });
     return Napi::Number::New(info.Env(), error);
   });
 

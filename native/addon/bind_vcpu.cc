@@ -1,3 +1,5 @@
+#include <system_error>
+
 #include "bind.h"
 #include "kicker.h"
 #include "runner.h"
@@ -70,7 +72,11 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
   const auto asynchronous = std::make_shared<Asynchronous>();
   define(object, "startRun", [vcpu, asynchronous](const Napi::CallbackInfo& info) {
     auto& runner = asynchronous->runner;
-    if (!runner) runner = std::make_unique<Runner>(info.Env(), vcpu, info[0]);
+    try {
+      if (!runner) runner = std::make_unique<Runner>(info.Env(), vcpu, info[0]);
+    } catch (const std::system_error&) {
+      return Napi::Number::New(info.Env(), netbsd::kAGAIN);
+    }
     return Napi::Number::New(info.Env(), runner->start(asynchronous->coalescer));
   });
 

@@ -46,6 +46,7 @@ int File::close() {
   std::vector<std::weak_ptr<Machine>> machines;
   {
     std::lock_guard<std::mutex> guard(machinesLock_);
+    closing_ = true;
     machines.swap(machines_);
   }
   for (const auto& weak : machines) {

@@ -1,12 +1,12 @@
 #include "kicker.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <thread>
 
 #include "objects.h"
+#include "thread.h"
 
 namespace nvmm {
 
@@ -25,12 +25,13 @@ Kicker& Kicker::instance() {
 
 void Kicker::wakeUp() {
   if (!started_) {
-    started_ = true;
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    std::thread([this] { loop(); }).detach();
-    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+    const BlockedSignals blocked;
+    try {
+      std::thread([this] { loop(); }).detach();
+      started_ = true;
+    } catch (const std::system_error&) {
+      // No thread is to be had: the next one who wants to wake it tries again.
+    }
   }
   wake_.notify_one();
 }
@@ -38,7 +39,7 @@ void Kicker::wakeUp() {
 void Kicker::add(Vcpu& vcpu, bool watch) {
   std::lock_guard<std::mutex> guard(lock_);
   vcpus_[&vcpu].watch |= watch;
-  if (watch) wakeUp();
+  if (watch || yielding_ > 0) wakeUp();
 }
 
 void Kicker::remove(Vcpu& vcpu) {

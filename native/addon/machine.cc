@@ -43,9 +43,15 @@ int Machine::create(const std::shared_ptr<File>& file, uint64_t maxRam, std::sha
     std::lock_guard<std::mutex> guard(names().lock);
     names().machines.emplace((*machine)->key(), *machine);
   }
-  std::lock_guard<std::mutex> guard(file->machinesLock_);
-  addTo(file->machines_, *machine);
-  return netbsd::kOK;
+  {
+    std::lock_guard<std::mutex> guard(file->machinesLock_);
+    if (!file->closing_) {
+      addTo(file->machines_, *machine);
+      return netbsd::kOK;
+    }
+  }
+  machine->reset();
+  return netbsd::kBADF;
 }
 
 Machine::Machine(std::shared_ptr<File> file, uint32_t id, uint64_t maxRam)
@@ -67,6 +73,7 @@ Machine::~Machine() {
 }
 
 int Machine::destroy() {
+  std::lock_guard<std::mutex> once(destroyLock_);
   {
     std::unique_lock<std::shared_mutex> guard(ioctlLock_);
     if (destroyed()) return netbsd::kOK;

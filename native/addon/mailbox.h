@@ -22,6 +22,10 @@ class Mailbox {
     unref();
   }
 
+  ~Mailbox() { close(); }
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
+
   void ref() { napi_ref_threadsafe_function(env_, function_); }
   void unref() { napi_unref_threadsafe_function(env_, function_); }
 

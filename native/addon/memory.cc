@@ -67,13 +67,14 @@ std::shared_ptr<Memory::Hold> Memory::Hold::of(std::shared_ptr<Memory> memory) {
   return std::shared_ptr<Hold>(new Hold(std::move(memory)));
 }
 
-int Memory::Hold::free(const std::function<void()>& detach) {
+int Memory::Hold::free(const std::function<bool()>& detach) {
   if (!holding_) return netbsd::kOK;
   const auto machine = memory_->machine_.lock();
   const auto request = [&] {
-    detach();
+    const bool unreachable = detach();
     if (machine) machine->forget(*memory_);
     memory_->markFreed();
+    if (!unreachable) return static_cast<int>(netbsd::kOK);
     holding_ = false;
     return memory_->letGo() ? memory_->unmap(machine.get()) : netbsd::kOK;
   };

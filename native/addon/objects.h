@@ -57,8 +57,9 @@ class File {
   const int fd_;
   std::shared_mutex lock_;  // shared by calls that use fd_, so that its number cannot be reused under them
   bool open_ = true;
-  std::mutex machinesLock_;
+  std::mutex machinesLock_;  // of these two
   std::vector<std::weak_ptr<Machine>> machines_;
+  bool closing_ = false;  // no machine is added any more
 };
 
 // Guest-physical addresses and the memory behind them.
@@ -122,6 +123,7 @@ class Machine {
   const uint64_t maxRam_;
   const uint64_t key_;
   const std::shared_ptr<Status> status_ = std::make_shared<Status>();
+  std::mutex destroyLock_;       // held by destroy() to its end, for which whoever calls it again waits
   std::shared_mutex ioctlLock_;  // shared by requests, so that destroy() does not free the id under them
   std::mutex lock_;              // of the lists, and held through exclusive requests
   std::vector<std::weak_ptr<Vcpu>> vcpus_;
@@ -152,8 +154,9 @@ class Memory {
     ~Hold();
     const std::shared_ptr<Memory>& memory() const { return memory_; }
     // Takes the memory from the guest and lets go of it: EBUSY while a VCPU of the machine runs. `detach` comes before
-    // the range vanishes: nobody of this environment may touch it then.
-    int free(const std::function<void()>& detach);
+    // the range vanishes, and answers whether nobody of this environment can touch it any more; else the range stays
+    // until the hold ends.
+    int free(const std::function<bool()>& detach);
 
    private:
     explicit Hold(std::shared_ptr<Memory> memory) : memory_(std::move(memory)) {}
@@ -249,12 +252,13 @@ class Vcpu {
   int destroy();
   // The part of that which concerns threads: after it no run begins.
   void retire();
-  // Ends a run in progress on another thread, and waits for that: at most so long, or false.
-  bool interrupt(std::chrono::milliseconds patience = std::chrono::hours(24 * 365));
+  // Ends a run in progress on another thread, by kicks alone, and waits for that: at most so long, or false.
+  bool interrupt(std::chrono::milliseconds patience) { return untilIdle(&Vcpu::kick, patience); }
 
  private:
   Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField);
   int enter(const std::shared_ptr<RunnerThread>& thread);
+  bool untilIdle(void (Vcpu::*interrupt)(), std::chrono::milliseconds patience);
   void consumeStop();
   void countExit(uint64_t reason);
   void storeStop(int32_t value);

@@ -19,7 +19,7 @@ class Runner {
   // What `completed` gets while a run goes on and writes wait in its coalescer.
   static constexpr int kWritesWait = -1;
 
-  // `completed` is called in this environment after each run, with 0 or the errno.
+  // `completed` is called in this environment after each run, with 0 or the errno. Throws as Thread.
   Runner(napi_env env, std::shared_ptr<Vcpu> vcpu, napi_value completed);
   // Stops a run in progress and joins the thread.
   ~Runner();

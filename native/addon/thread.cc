@@ -1,16 +1,18 @@
 #include "thread.h"
 
-#include <signal.h>
-
 #include "../device/kernel_device.h"
 
 namespace nvmm {
 
+BlockedSignals::BlockedSignals(int allowed) {
+  sigset_t blocked;
+  sigfillset(&blocked);
+  if (allowed != 0) sigdelset(&blocked, allowed);
+  pthread_sigmask(SIG_SETMASK, &blocked, &previous_);
+}
+
 Thread::Thread(std::function<void()> body) {
-  sigset_t all, previous;
-  sigfillset(&all);
-  sigdelset(&all, kKickSignal);
-  pthread_sigmask(SIG_SETMASK, &all, &previous);
+  const BlockedSignals blocked(kKickSignal);
   thread_ = std::thread([body = std::move(body), end = end_]() mutable {
     body();
     body = nullptr;
@@ -18,7 +20,6 @@ Thread::Thread(std::function<void()> body) {
     end->isReached = true;
     end->reached.notify_one();
   });
-  pthread_sigmask(SIG_SETMASK, &previous, nullptr);
 }
 
 bool Thread::join(std::chrono::milliseconds patience) {

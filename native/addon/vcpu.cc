@@ -217,14 +217,14 @@ int Vcpu::configure(uint64_t op, void* conf) {
 
 void Vcpu::retire() {
   status_->destroyed = 1;
-  interrupt();
+  untilIdle(&Vcpu::stop, std::chrono::hours(24 * 365));
 }
 
-bool Vcpu::interrupt(std::chrono::milliseconds patience) {
+bool Vcpu::untilIdle(void (Vcpu::*interrupt)(), std::chrono::milliseconds patience) {
   const auto end = std::chrono::steady_clock::now() + patience;
   while (running()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    stop();
+    (this->*interrupt)();
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return true;

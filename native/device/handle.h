@@ -16,8 +16,10 @@ using DevicePointer = std::shared_ptr<RawDevice>;
 constexpr napi_type_tag kDeviceTag = {0x6e766d6d20646576, 0x6963652068616e64};
 
 inline Napi::Value handleOf(Napi::Env env, DevicePointer device) {
-  auto external = Napi::External<DevicePointer>::New(env, new DevicePointer(std::move(device)),
-                                                     [](Napi::Env, DevicePointer* pointer) { delete pointer; });
+  auto kept = std::make_unique<DevicePointer>(std::move(device));
+  auto external =
+      Napi::External<DevicePointer>::New(env, kept.get(), [](Napi::Env, DevicePointer* pointer) { delete pointer; });
+  kept.release();  // not before: an environment that is being terminated throws, and makes nothing
   napi_type_tag_object(env, external, &kDeviceTag);
   return external;
 }

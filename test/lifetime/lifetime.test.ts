@@ -139,6 +139,72 @@ const cases: Record<string, string> = {
     console.log('done');
     process.exit(0);`,
 
+  'close() waits for a destruction that is under way': `
+    const { loadNative } = await import('./dist/lib/native.js');
+    const { MockSystem } = await import('./dist/lib/mock-system.js');
+    const system = new MockSystem(loadNative('nvmm_raw').withStuckRuns(createMock().handle), 2);
+    const closing = openNvmm({ device: system });
+    const stuck = closing.createMachine();
+    const { vcpu } = realMode(stuck, ${CODE.spin});
+    vcpu.runAsync();
+    while (vcpu.exit.reason !== ExitReason.SHUTDOWN) await new Promise(setImmediate);
+    stuck.destroyAsync();
+    while (!vcpu.destroyed) await new Promise(setImmediate);
+    closing.closeAsync().then(() => { throw new Error('closed under a VCPU that runs'); });
+    for (let i = 0; i < 20; i++) await openNvmm({ device: system }).closeAsync();
+    console.log('done');
+    process.exit(0);`,
+
+  'no machine is made of a device that is being closed': `
+    const own = openNvmm({ device: createMock() });
+    const early = own.createMachineAsync();
+    const closed = own.closeAsync();
+    for (const make of [() => own.createMachine(), () => own.createMachineAsync()]) {
+      const error = await (async () => make())().catch((error) => error);
+      if (error.code !== 'EBADF') throw error;
+    }
+    await closed;
+    const made = await early.catch((error) => error);
+    if (made.code !== 'EBADF' && !made.destroyed) throw new Error('left behind');
+    console.log('done');`,
+
+  'memory that a byte stream has taken into another buffer outlives free()': `
+    const memory = machine.allocate(8192);
+    const source = { type: 'bytes', pull({ byobRequest }) { byobRequest.view[0] = 7; byobRequest.respond(4096); } };
+    const { value } = await new ReadableStream(source).getReader({ mode: 'byob' }).read(memory.view(0, 4096));
+    memory.free();
+    if (value[0] !== 7) throw new Error('lost');
+    console.log('done');`,
+
+  'a request that waits for another process is helped by VCPUs that come later': `
+    const { loadNative } = await import('./dist/lib/native.js');
+    const raw = loadNative('nvmm_raw');
+    const FD = 3; // of the first open
+    const [VCPU_CREATE, VCPU_RUN] = [0x80084e04n, 0xc0484e0an];
+    const system = createMock();
+    const own = openNvmm({ device: system });
+    const [foreign, later] = [own.createMachine(), own.createMachine()];
+    for (const each of [foreign, later]) {
+      const memory = each.allocate(0x10000);
+      memory.bytes.set(${CODE.spin}, 0xfff0);
+      each.mapGpa(memory, 0xffff0000);
+    }
+    // Requests past the addon: those of another process.
+    const argument = raw.allocate(4096n, 3);
+    raw.store(argument, new Uint8Array(80));
+    if (raw.ioctl(system.handle, FD, VCPU_CREATE, argument) !== 0) throw new Error('no VCPU');
+    const run = raw.beginIoctl(system.handle, FD, VCPU_RUN, argument);
+    while (!raw.begun(run)) await new Promise(setImmediate);
+    const created = own.createMachineAsync(); // waits for that VCPU
+    await new Promise((resolve) => setTimeout(resolve, 50)); // nothing tells when it waits
+    const vcpu = later.createVcpu(0);
+    const running = (async () => { for (;;) await vcpu.runAsync(); })().catch(() => undefined);
+    while (raw.wait(run, 1) === undefined) raw.kick(run);
+    await created; // waits for the other one, now
+    own.close();
+    await running;
+    console.log('done');`,
+
   'an environment that ends does not wait for ever for a run that nothing ends': `
     const { Worker } = await import('node:worker_threads');
     const { loadNative } = await import('./dist/lib/native.js');
