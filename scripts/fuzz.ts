@@ -76,6 +76,8 @@ interface Ended {
   status: number | null;
   /** The end of what the program wrote. */
   text: string;
+  /** How many edges of the program were covered at last. */
+  edges: string;
 }
 
 /** Runs a target, and shows on a terminal how far it is. */
@@ -85,14 +87,15 @@ function run(target: string, args: string[]): Promise<Ended> {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let text = '';
+  let edges = '?';
   const begin = Date.now();
   program.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     text = (text + chunk).slice(-20_000);
-    if (!process.stderr.isTTY) return;
     const line = /.*cov: (\d+).*exec\/s: (\d+).*\n$/.exec(chunk);
-    if (line === null) return;
+    edges = line?.[1] ?? edges;
+    if (!process.stderr.isTTY || line === null) return;
     const past = Math.round((Date.now() - begin) / 1000);
-    process.stderr.write(`\r${target}: ${past} of ${seconds} s, ${line[1]} edges, ${line[2]} runs/s \x1b[K`);
+    process.stderr.write(`\r${target}: ${past} of ${seconds} s, ${edges} edges, ${line[2]} runs/s \x1b[K`);
   });
   return new Promise((resolve, reject) => {
     program.once('error', reject).once('close', (status) => {
@@ -101,7 +104,7 @@ function run(target: string, args: string[]): Promise<Ended> {
         console.log(`${target}: interrupted, nothing found so far`);
         process.exit(130);
       }
-      resolve({ status, text });
+      resolve({ status, text, edges });
     });
   });
 }
@@ -109,7 +112,7 @@ function run(target: string, args: string[]): Promise<Ended> {
 async function fuzz(target: string): Promise<boolean> {
   const findings = join(folder, 'findings');
   for (const path of [corpusOf(target), findings]) mkdirSync(path, { recursive: true });
-  const { status, text } = await run(target, [
+  const { status, text, edges } = await run(target, [
     `-seed=${seed}`,
     `-max_total_time=${seconds}`,
     '-max_len=400',
@@ -120,7 +123,6 @@ async function fuzz(target: string): Promise<boolean> {
     join(KEPT, target),
   ]);
   const runs = /number_of_executed_units: (\d+)/.exec(text)?.[1] ?? '?';
-  const edges = [...text.matchAll(/cov: (\d+)/g)].at(-1)?.[1] ?? '?';
   console.log(
     `${target}: ${runs} runs in ${seconds} s, seed ${seed}, ${edges} edges: ${status === 0 ? 'nothing found' : 'FOUND'}`,
   );
