@@ -72,6 +72,10 @@ export interface NativeVcpu {
   readonly status: ArrayBuffer;
   readonly run: () => undefined | Errno;
   stop(): undefined;
+  /** The same, for a run that may have ended already: answers what `withdrawStop` takes. */
+  stopRun(): number;
+  /** Takes that stop back, unless a run has ended by it, or somebody else has asked for one as well. */
+  withdrawStop(number: number): undefined;
   /**
    * Begins a run on the VCPU's own thread; `completed` (the first call's, always) is called when it has ended. And with -1
    * while it goes on, if writes wait in the coalescer.

@@ -79,6 +79,8 @@ export class Vcpu implements Disposable {
   #pending: { resolve: (reason: number) => void; reject: (error: unknown) => void } | undefined;
   // What a delivery of coalesced writes has thrown, during the run that is under way.
   #thrown: { readonly error: unknown } | undefined;
+  // The stop of the run that is under way which its signal, or such a delivery, has asked for.
+  #ownStop = 0;
   #coalescer: Coalescer | undefined;
   #assists: Assists | undefined;
   #destroyed = false;
@@ -203,7 +205,7 @@ export class Vcpu implements Disposable {
   /**
    * The same on a thread that the VCPU keeps for itself: the event loop stays free.
    *
-   * @param how.signal stops the run when it is aborted.
+   * @param how.signal stops the run when it is aborted: this one and no other, if it has just ended otherwise.
    * @returns what {@link run} returns. Rejects with what it throws; with the signal's reason if that ended the run; with
    * ENOENT if the VCPU is destroyed meanwhile.
    */
@@ -212,7 +214,7 @@ export class Vcpu implements Disposable {
     if (signal === undefined) return await this.#start();
     signal.throwIfAborted();
     const stop = (): void => {
-      this.stop();
+      this.#stopRun();
     };
     signal.addEventListener('abort', stop);
     try {
@@ -248,12 +250,23 @@ export class Vcpu implements Disposable {
     });
   }
 
+  #stopRun(): void {
+    this.#ownStop = this.#native.stopRun() || this.#ownStop;
+  }
+
   #complete(error: Errno): void {
     this.#flush();
     if (error === WRITES_WAIT) {
-      if (this.#thrown !== undefined) this.stop();
+      if (this.#thrown !== undefined) this.#stopRun();
       return;
     }
+    this.#conclude(error);
+    if (this.#ownStop === 0) return;
+    this.#native.withdrawStop(this.#ownStop);
+    this.#ownStop = 0;
+  }
+
+  #conclude(error: Errno): void {
     const pending = this.#pending;
     const thrown = this.#thrown;
     this.#pending = this.#thrown = undefined;

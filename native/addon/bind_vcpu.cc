@@ -63,6 +63,12 @@ Napi::Value bind(Napi::Env env, std::shared_ptr<Vcpu> vcpu, bool watch) {
   defineHot<run>(object, "run", vcpu);
   defineHot<stop>(object, "stop", vcpu);
 
+  // stopRun() -> a number; withdrawStop(number)
+  define(object, "stopRun", [vcpu](const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(vcpu->stop()));
+  });
+  define(object, "withdrawStop", [vcpu](const Napi::CallbackInfo& info) { vcpu->withdrawStop(integer(info[0])); });
+
   // startRun(completed): begins a run on a thread of its own; completed(errno) follows, always the first call's
   // function. completed(-1) may come before: writes wait in the coalescer.
   struct Asynchronous {

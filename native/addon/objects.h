@@ -236,8 +236,11 @@ class Vcpu {
   // Whether a run in progress is one of run(), on a thread that JavaScript waits on.
   bool blocksCaller() const { return blocksCaller_; }
 
-  // nvmm_vcpu_stop, never lost: one call ends one run, the present or the next one, with STOPPED.
-  void stop();
+  // nvmm_vcpu_stop, never lost: one call ends one run, the present or the next one, with STOPPED. Answers what
+  // withdrawStop() takes.
+  uint64_t stop();
+  // Takes that stop back, unless a run has ended by it, or somebody else has asked for one as well.
+  void withdrawStop(uint64_t number);
   bool stopRequested() const { return stopRequested_; }
   // Makes a run in progress end with NONE, or with STOPPED if that was asked for. May be lost, if the run is only
   // beginning.
@@ -253,12 +256,14 @@ class Vcpu {
   // The part of that which concerns threads: after it no run begins.
   void retire();
   // Ends a run in progress on another thread, by kicks alone, and waits for that: at most so long, or false.
-  bool interrupt(std::chrono::milliseconds patience) { return untilIdle(&Vcpu::kick, patience); }
+  bool interrupt(std::chrono::milliseconds patience) {
+    return untilIdle([this] { kick(); }, patience);
+  }
 
  private:
   Vcpu(std::shared_ptr<Machine> machine, uint32_t id, bool hasStopField);
   int enter(const std::shared_ptr<RunnerThread>& thread);
-  bool untilIdle(void (Vcpu::*interrupt)(), std::chrono::milliseconds patience);
+  bool untilIdle(const std::function<void()>& interrupt, std::chrono::milliseconds patience);
   void consumeStop();
   void countExit(uint64_t reason);
   void storeStop(int32_t value);

@@ -172,16 +172,27 @@ void Vcpu::consumeStop() {
   storeStop(0);
 }
 
-void Vcpu::stop() {
+uint64_t Vcpu::stop() {
+  uint64_t number = 0;  // of none: another's stop that waits is not to be withdrawn
   {
     std::lock_guard<std::mutex> guard(lock_);
-    stopRequested_ = true;
     increment(status_->stops);
+    if (!stopRequested_) number = status_->stops;
+    stopRequested_ = true;
     storeStop(1);
   }
-  if (!running()) return;
-  kick();
-  Kicker::instance().stopping();
+  if (running()) {
+    kick();
+    Kicker::instance().stopping();
+  }
+  return number;
+}
+
+void Vcpu::withdrawStop(uint64_t number) {
+  std::lock_guard<std::mutex> guard(lock_);
+  if (!stopRequested_ || status_->stops != number) return;
+  stopRequested_ = false;
+  storeStop(0);
 }
 
 void Vcpu::kick() {
@@ -217,14 +228,14 @@ int Vcpu::configure(uint64_t op, void* conf) {
 
 void Vcpu::retire() {
   status_->destroyed = 1;
-  untilIdle(&Vcpu::stop, std::chrono::hours(24 * 365));
+  untilIdle([this] { stop(); }, std::chrono::hours(24 * 365));
 }
 
-bool Vcpu::untilIdle(void (Vcpu::*interrupt)(), std::chrono::milliseconds patience) {
+bool Vcpu::untilIdle(const std::function<void()>& interrupt, std::chrono::milliseconds patience) {
   const auto end = std::chrono::steady_clock::now() + patience;
   while (running()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    (this->*interrupt)();
+    interrupt();
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return true;

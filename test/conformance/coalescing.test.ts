@@ -101,6 +101,26 @@ onEachDevice('coalesced writes', (device) => {
     expect(vcpu.running).to.equal(false);
   });
 
+  it('end no other run with that, if theirs has ended already', async () => {
+    const { vcpu } = realMode(machine, BY_TURNS);
+    vcpu.configureCoalescing({
+      ports: [{ first: 0x10, last: 0x1f }],
+      deliver: () => {
+        throw new Error('printer on fire');
+      },
+    });
+    let ended: unknown;
+    do {
+      const { runs } = vcpu.stats;
+      const run = vcpu.runAsync().catch((error: unknown) => error);
+      while (vcpu.stats.runs === runs || vcpu.stats.exits['IO'] === 1); // the result can come only when we wait for it
+      ended = await run;
+    } while (ended === ExitReason.NONE);
+    expect(ended).to.be.an('error').with.property('message', 'printer on fire');
+    expect(runOn(vcpu)).to.equal(ExitReason.IO);
+    expect(vcpu.exit.io.port).to.equal(0x20);
+  });
+
   it('are exits as ever in run(), and where coalescing has ended', async () => {
     const { vcpu } = realMode(machine, ENDLESS);
     vcpu.configureCoalescing({ ports: [{ first: 0x10, last: 0x10 }], deliver: () => expect.fail('delivered') });

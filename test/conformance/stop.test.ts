@@ -115,6 +115,16 @@ onEachDevice('stopping, and runs on a thread', (device) => {
     expect(vcpu.running).to.be.false;
   });
 
+  it('a signal that comes after the end of its run ends no other', async () => {
+    const { vcpu } = realMode(machine, OUT_LOOP);
+    const controller = new AbortController();
+    const run = vcpu.runAsync({ signal: controller.signal });
+    while (vcpu.stats.runs === 0); // its result can come only when we wait for it
+    controller.abort();
+    expect(await run).to.be.oneOf([ExitReason.IO, ExitReason.NONE]);
+    expect(runOn(vcpu)).to.equal(ExitReason.IO);
+  });
+
   it('gives exits one by one until it is stopped', async () => {
     const { vcpu } = realMode(machine, OUT_LOOP);
     let count = 0;
