@@ -223,7 +223,10 @@ export class ExitState {
   get nmiWindowExiting(): boolean {
     return (this.#words.u8[EXIT.bits]! & 4) !== 0;
   }
-  /** The delivery of an event was cut short; the driver does it again at the next run. */
+  /**
+   * The delivery of an event was cut short; the driver does it again at the next run. Stays true over runs that return before
+   * they reach the guest.
+   */
   get evtPending(): boolean {
     return (this.#words.u8[EXIT.bits]! & 8) !== 0;
   }

@@ -86,6 +86,7 @@ export class Machine implements Disposable {
   #areasOf = 0; // the generation of #areas
   // Areas that other threads have mapped name their memory by its id.
   readonly #memories = new Map<number, WeakRef<HostMemory>>();
+  #memoriesMost = 64; // when those that are gone are looked for
   /** @internal The areas' memory, for the assists. */
   readonly guestMemory: GuestMemory;
   #lastArea: Area | undefined;
@@ -136,11 +137,17 @@ export class Machine implements Disposable {
       if (memory !== undefined) areas.push({ memory, offset, gpa, size, prot });
     }
     this.#areas = areas;
-    for (const [id, weak] of this.#memories) {
-      const memory = weak.deref();
-      memory?.follow();
-      if (memory === undefined || memory.freed) this.#memories.delete(id);
+    for (const weak of this.#memories.values()) {
+      if (weak.deref()?.follow() === false) this.#areasOf = -1; // until the next look
     }
+    this.#forgetMemories();
+  }
+
+  #forgetMemories(): void {
+    for (const [id, weak] of this.#memories) {
+      if (weak.deref()?.freed ?? true) this.#memories.delete(id);
+    }
+    this.#memoriesMost = Math.max(64, 2 * this.#memories.size);
   }
 
   #attachMemory(id: number): HostMemory | undefined {
@@ -149,6 +156,7 @@ export class Machine implements Disposable {
   }
 
   #newMemory(native: NativeMemory): HostMemory {
+    if (this.#memories.size >= this.#memoriesMost) this.#forgetMemories();
     const memory = new HostMemory(this, native);
     this.#memories.set(native.id, new WeakRef(memory));
     return memory;

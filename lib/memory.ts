@@ -1,8 +1,11 @@
 import { constants } from 'node:buffer';
 import { integer } from './arguments.js';
 import { check } from './errors.js';
+import { errnoNumber } from './errno.js';
 import type { Area, Machine } from './machine.js';
-import type { NativeMemory } from './native.js';
+import type { Errno, NativeMemory } from './native.js';
+
+const EBUSY = errnoNumber('EBUSY');
 
 /** What a guest may do with memory: PROT_*. Combine with |. USER, privilege 3 as well, is only an answer of `vcpu.gvaToGpa`. */
 export const Prot = { READ: 1, WRITE: 2, EXEC: 4, USER: 8 } as const;
@@ -71,10 +74,7 @@ export class HostMemory implements Disposable {
    * @throws NvmmError EBUSY while a VCPU of the machine runs.
    */
   free(): void {
-    if (this.#freed) return;
-    check(this.#native.free(), 'NVMM_IOC_HVA_UNMAP');
-    this.#freed = true;
-    this.#bytes = undefined;
+    if (!this.#freed) check(this.#letGo(), 'NVMM_IOC_HVA_UNMAP');
   }
 
   /** {@link free}, at the end of a `using` block. */
@@ -82,9 +82,18 @@ export class HostMemory implements Disposable {
     this.free();
   }
 
-  /** @internal Lets go of a memory that another thread has freed. */
-  follow(): void {
-    if (this.#native.freed()) this.free();
+  /** @internal Lets go of a memory that another thread has freed: false if it has to be tried again, since a VCPU runs. */
+  follow(): boolean {
+    if (!this.#freed && this.#native.freed()) return this.#letGo() !== EBUSY;
+    return true;
+  }
+
+  #letGo(): Errno {
+    const errno = this.#native.free();
+    if (errno !== 0) return errno;
+    this.#freed = true;
+    this.#bytes = undefined;
+    return 0;
   }
 
   /** @internal GPA_MAP of a part of this memory: the errno. */

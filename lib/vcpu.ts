@@ -216,9 +216,11 @@ export class Vcpu implements Disposable {
     const stop = (): void => {
       this.#stopRun();
     };
+    const run = this.#start(); // before the signal is listened to: if it is refused, another run is under way
     signal.addEventListener('abort', stop);
+    if (signal.aborted) stop(); // by a subscriber who was told of the run
     try {
-      const reason = await this.#start();
+      const reason = await run;
       if (reason === ExitReason.STOPPED) signal.throwIfAborted();
       return reason;
     } finally {
@@ -228,7 +230,8 @@ export class Vcpu implements Disposable {
 
   /**
    * Runs the guest on the VCPU's own thread, and gives each exit but NONE as it comes: {@link exit}, the one view, to be dealt
-   * with before the next is asked for. Ends when the VCPU is stopped.
+   * with before the next is asked for. Ends when the VCPU is stopped. As of any such iterator, `return()` waits for a `next()`
+   * that waits for its exit: it takes {@link stop} or the signal to end that.
    *
    * @param how.signal ends the iteration, with its reason as the error.
    */
@@ -241,10 +244,10 @@ export class Vcpu implements Disposable {
   }
 
   #start(): Promise<number> {
+    if (onRun.hasSubscribers) this.#publishRun(true);
+    const error = this.#native.startRun(this.#completed);
+    if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
     return new Promise((resolve, reject) => {
-      if (onRun.hasSubscribers) this.#publishRun(true);
-      const error = this.#native.startRun(this.#completed);
-      if (error !== 0) throw requestError(error, 'NVMM_IOC_VCPU_RUN');
       this.#pending = { resolve, reject };
       underWay.add(this);
     });

@@ -250,8 +250,8 @@ class Vcpu {
 
   int getState(uint64_t pieces);
   int configure(uint64_t op, void* conf);
-  // Stops the VCPU, waits until it does not run, then destroys it. Its comm page stays mapped, and harmless, until the
-  // last owner lets go.
+  // Stops the VCPU, waits until it does not run, then destroys it: once for all who ask, none of whom returns before.
+  // Its comm page stays mapped, and harmless, until the last owner lets go.
   int destroy();
   // The part of that which concerns threads: after it no run begins.
   void retire();
@@ -278,6 +278,7 @@ class Vcpu {
   const std::shared_ptr<Status> status_ = std::make_shared<Status>();
   std::atomic<bool> stopRequested_{false};
   std::atomic<bool> blocksCaller_{true};
+  std::mutex destroyLock_;  // as Machine's
   std::mutex lock_;  // of runner_, and of the order in which stopRequested_ and the page's `stop` change
   std::shared_ptr<RunnerThread> runner_;
 };

@@ -60,16 +60,18 @@ void Runner::Desk::loop() {
 void Runner::deliver(napi_env env, napi_value completed, void* context, void* message) {
   if (env == nullptr) return;  // the environment is going down, and the runner with it
   auto* runner = static_cast<Runner*>(context);
+  const auto desk = runner->desk_;  // `completed` may end the runner
   const auto error = static_cast<int32_t>(reinterpret_cast<intptr_t>(message));
-  if (error != kWritesWait) {
+  const bool ended = error != kWritesWait;
+  if (ended) {
     runner->active_ = false;
-    runner->desk_->vcpu->release();
-    runner->desk_->mailbox.unref();
+    desk->mailbox.unref();
   }
   napi_value undefined, argument;
   napi_get_undefined(env, &undefined);
   napi_create_int32(env, error, &argument);
   napi_call_function(env, undefined, completed, 1, &argument, nullptr);
+  if (ended) desk->vcpu->release();  // only now: `completed` reads the result
 }
 
 }  // namespace nvmm

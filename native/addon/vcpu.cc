@@ -115,9 +115,11 @@ int Vcpu::runClaimed(Coalescer* coalescer, const std::function<void()>& collecte
 
 int Vcpu::enter(const std::shared_ptr<RunnerThread>& thread) {
   abi::nvmm_x86_exit& exit = argument_->exit;
-  // A run that does not reach the guest leaves this as it finds it, and must not show an earlier run's.
+  // A run that does not reach the guest leaves this as it finds it, and must not show an earlier run's; but an event
+  // whose delivery was interrupted still waits then.
   const auto previous = exit.exitstate;
   exit.exitstate = {};
+  exit.exitstate.bits = previous.bits & abi::kIntrEvtPending;
   if (stopRequested_.load(std::memory_order_acquire)) {
     consumeStop();
     exit.reason = abi::NVMM_VCPU_EXIT_STOPPED;
@@ -242,6 +244,7 @@ bool Vcpu::untilIdle(const std::function<void()>& interrupt, std::chrono::millis
 }
 
 int Vcpu::destroy() {
+  std::lock_guard<std::mutex> guard(destroyLock_);
   if (destroyed()) return netbsd::kOK;
   retire();
   abi::nvmm_ioc_vcpu_destroy argument = {machine_->id(), id_};
