@@ -279,7 +279,7 @@ class Vcpu {
   std::atomic<bool> stopRequested_{false};
   std::atomic<bool> blocksCaller_{true};
   std::mutex destroyLock_;  // as Machine's
-  std::mutex lock_;  // of runner_, and of the order in which stopRequested_ and the page's `stop` change
+  std::mutex lock_;         // of runner_, and of the order in which stopRequested_ and the page's `stop` change
   std::shared_ptr<RunnerThread> runner_;
 };
 

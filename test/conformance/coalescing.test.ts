@@ -54,6 +54,24 @@ onEachDevice('coalesced writes', (device) => {
     });
   }
 
+  it('are handed over before the VCPU can run again', async () => {
+    const { vcpu } = realMode(machine, ENDLESS);
+    const codes = new Set<unknown>();
+    vcpu.configureCoalescing({
+      ports: [{ first: 0x10, last: 0x10 }],
+      capacity: 1,
+      deliver: () => {
+        try {
+          vcpu.run();
+        } catch (error) {
+          codes.add((error as { code: string }).code);
+        }
+      },
+    });
+    for (let i = 0; i < 20; i++) expect(await vcpu.runAsync()).to.equal(ExitReason.NONE);
+    expect([...codes]).to.deep.equal(['EBUSY']);
+  });
+
   it('keep their order with the exits that are not collected', async () => {
     const { vcpu } = realMode(machine, BY_TURNS);
     const seen: string[] = [];

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { ExitReason, Gpr, StateFlag, type Machine, type Nvmm } from 'nvmm';
+import { ExitReason, Gpr, Seg, StateFlag, type Machine, type Nvmm } from 'nvmm';
 import { onEachDevice } from '../support/devices.js';
 import { expectCode } from '../support/expect.js';
 import { bytes, CODE, realMode, runOn } from '../support/guest.js';
@@ -123,6 +123,37 @@ onEachDevice('stopping, and runs on a thread', (device) => {
     controller.abort();
     expect(await run).to.be.oneOf([ExitReason.IO, ExitReason.NONE]);
     expect(runOn(vcpu)).to.equal(ExitReason.IO);
+  });
+
+  it('a signal given to a run that is refused stops no other', async () => {
+    const { vcpu } = realMode(machine, SPIN);
+    const run = runOnAsync(vcpu);
+    const controller = new AbortController();
+    const refused = vcpu.runAsync({ signal: controller.signal }).then(
+      () => 'ended',
+      (error: unknown) => (error as { code: string }).code,
+    );
+    controller.abort();
+    expect(await refused).to.equal('EBUSY');
+    expect(vcpu.stats.stops).to.equal(0);
+    vcpu.stop();
+    expect(await run).to.equal(ExitReason.STOPPED);
+  });
+
+  it('an event whose delivery was interrupted still waits after a run that did not reach the guest', () => {
+    const { vcpu } = realMode(machine, SPIN);
+    vcpu.state.segs[Seg.SS]!.set({ selector: 0x4000, base: 0x40000n }); // no memory there
+    vcpu.state.gprs[Gpr.RFLAGS] = 0x202n; // IF, without which Intel's refuse an interrupt
+    vcpu.setState(StateFlag.SEGS | StateFlag.GPRS);
+    vcpu.inject({ type: 'INTR', vector: 0x40 });
+    expect(runOn(vcpu)).to.equal(ExitReason.MEMORY);
+    expect(vcpu.exit.exitState.evtPending).to.be.true;
+    vcpu.stop();
+    expect(vcpu.run()).to.equal(ExitReason.STOPPED);
+    expect(vcpu.exit.exitState).to.include({ valid: false, evtPending: true });
+    expectCode('EAGAIN', () => {
+      vcpu.inject({ type: 'INTR', vector: 0x41 });
+    });
   });
 
   it('gives exits one by one until it is stopped', async () => {
