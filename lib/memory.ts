@@ -69,7 +69,7 @@ export class HostMemory implements Disposable {
    * and readable, for as long as it lives.
    *
    * Of a shared machine's memory, arrays that other threads have over it stay readable: each of them lets go when it next
-   * looks at the machine's areas, and the last one gives the memory back.
+   * looks at the machine's areas while no VCPU runs, and the last one gives the memory back.
    *
    * @throws NvmmError EBUSY while a VCPU of the machine runs.
    */

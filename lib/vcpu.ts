@@ -230,8 +230,8 @@ export class Vcpu implements Disposable {
 
   /**
    * Runs the guest on the VCPU's own thread, and gives each exit but NONE as it comes: {@link exit}, the one view, to be dealt
-   * with before the next is asked for. Ends when the VCPU is stopped. As of any such iterator, `return()` waits for a `next()`
-   * that waits for its exit: it takes {@link stop} or the signal to end that.
+   * with before the next is asked for. Ends when the VCPU is stopped. As with every async generator, `return()` during a
+   * `next()` waits for the exit that is awaited: {@link stop} or the signal ends that.
    *
    * @param how.signal ends the iteration, with its reason as the error.
    */
@@ -314,7 +314,7 @@ export class Vcpu implements Disposable {
    * processor gives the instruction's bytes, as AMD's do. Everything else is an exit as ever, and so are instructions in an
    * interrupt shadow or under RFLAGS.TF or RF, and all of {@link run}.
    *
-   * What `deliver` throws ends the run, and rejects it.
+   * What `deliver` throws ends the run, and rejects it. While it is called the VCPU counts as running.
    *
    * @throws NvmmError EBUSY while the VCPU runs.
    */

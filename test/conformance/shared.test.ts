@@ -97,6 +97,38 @@ onEachDevice('a machine shared with a Worker', (device) => {
     expect(nvmm.machineInfo(machine.id).ram).to.equal(0);
   });
 
+  it('lets go of memory that another has freed at a look after the run that was in the way', async () => {
+    share(SPIN);
+    const { vcpu } = guest;
+    const more = machine.allocate(4096);
+    machine.mapGpa(more, 0x100000);
+    const other = attachMachine(machine.share());
+    const { memory } = other.areas[1]!;
+    more.free();
+    const run = vcpu.runAsync();
+    expect(other.areas.map(({ gpa }) => gpa)).to.deep.equal([0]);
+    vcpu.stop();
+    await run;
+    expect(other.areas).to.have.length(1);
+    expect(memory.freed).to.equal(true);
+    other.destroy();
+  });
+
+  it('has a VCPU destroyed once by two, neither of whom goes on before that', async () => {
+    share(SPIN);
+    for (let i = 0; i < 20; i++) {
+      await worker.do('create', 1);
+      const vcpu = machine.attachVcpu(1);
+      const run = vcpu.runAsync().catch((error: unknown) => (error as { code: string }).code);
+      const destroyed = worker.do('destroyVcpu');
+      while (!vcpu.destroyed); // not a turn later: the other is at it
+      vcpu.destroy();
+      machine.createVcpu(1).destroy();
+      await destroyed;
+      expect(await run).to.be.oneOf(['ENOENT', ExitReason.NONE]);
+    }
+  });
+
   it('ends for both when one destroys it', async () => {
     share(SPIN);
     const run = worker.do('attach', 0).then(() => worker.do('runToTheEnd'));

@@ -1,4 +1,4 @@
-// A Worker that does things to a machine of the main thread, as told: see sharing() of shared.ts.
+// A Worker that does things to a machine of the main thread, as told: see SharingWorker of shared.ts.
 import { parentPort, workerData } from 'node:worker_threads';
 import { attachMachine, ExitReason, Gpr, NvmmError, Seg, StateFlag, type SharedMachine, type Vcpu } from 'nvmm';
 import { CODE, runOn } from './guest.js';
@@ -43,6 +43,9 @@ const tasks = {
   destroyed: (): boolean => machine.destroyed,
   destroy(): void {
     machine.destroy();
+  },
+  destroyVcpu(): void {
+    vcpu.destroy();
   },
 };
 
